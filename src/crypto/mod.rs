@@ -1,0 +1,1 @@
+//! Secrets, the AEAD suite, key derivation: everything that turns plain into sealed and back. Pure: no I/O.

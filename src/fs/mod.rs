@@ -1,0 +1,1 @@
+//! The file system, without FUSE: inodes, handles, content, directories, attributes.

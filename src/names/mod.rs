@@ -1,0 +1,1 @@
+//! From a plain path element to (directory, stored name): the one funnel.

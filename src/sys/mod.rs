@@ -1,0 +1,1 @@
+//! What the kernel offers and std does not: locked memory, *at calls, credentials. All `unsafe` lives here.

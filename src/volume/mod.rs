@@ -1,0 +1,1 @@
+//! A volume: descriptor, keyring, backing root and the lock that keeps it to one mount.
