@@ -14,6 +14,9 @@ mod resize;
 mod size;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::ContentError;
 pub use file::File;
 pub use holes::Seek;
