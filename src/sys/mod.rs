@@ -1,1 +1,3 @@
 //! What the kernel offers and std does not: locked memory, *at calls, credentials. All `unsafe` lives here.
+
+pub mod memory;
