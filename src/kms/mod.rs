@@ -7,6 +7,7 @@ pub mod blob;
 pub mod clock;
 pub mod context;
 pub mod error;
+pub mod local;
 pub mod uuid;
 
 pub use api::{
