@@ -46,7 +46,7 @@ impl File {
         open: impl FnOnce() -> io::Result<(OwnedFd, StoredPath)>,
     ) -> Result<Self, ContentError> {
         let content = volume.store.content(node, newly_created, open)?;
-        let live = match content.head() {
+        let live = match content.head()? {
             None if born => return Err(ContentError::Emptied { node }),
             None => None,
             Some(page) => Self::unlock(volume, node, &page)?,
@@ -150,11 +150,10 @@ impl File {
             None if same => None,
             None => Some(self.sealed_head(&next)?),
         };
-        self.content.put(Change {
-            head,
-            runs: edit.runs,
+        self.content.put(&Change {
+            head: head.as_deref(),
+            runs: &edit.runs,
             together: edit.together,
-            freed: edit.freed,
         })?;
         *live = Some(next);
         Ok(())
@@ -170,6 +169,4 @@ pub(super) struct Edit<'a> {
     pub runs: Vec<Run<'a>>,
     /// Whether head and chunks become durable as one.
     pub together: bool,
-    /// Chunks whose place may be given back to the backing.
-    pub freed: Vec<std::ops::Range<u64>>,
 }

@@ -129,7 +129,6 @@ impl File {
         })??;
         let mut edit = sealed.edit();
         edit.together = true;
-        edit.freed = vec![whole];
         self.put(live, next, edit)
     }
 

@@ -17,7 +17,7 @@ impl File {
             offset: INLINE_OFFSET as u64,
         };
         // A file that is only now being born has nothing stored.
-        let Some(page) = self.content.head() else {
+        let Some(page) = self.content.head()? else {
             return Ok(Vec::new());
         };
         let entry = page.get(INLINE_ENTRY_OFFSET..INLINE_OFFSET).ok_or_else(damaged)?;

@@ -20,8 +20,9 @@ pub fn stored_size(
     born: bool,
     read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
 ) -> Result<u64, ContentError> {
-    if let Some(head) = volume.store.peek(node).and_then(|content| content.head()) {
-        return size_of(volume, node, born, &head);
+    if let Some(content) = volume.store.peek(node) {
+        let head = content.head()?;
+        return size_of(volume, node, born, head.as_deref().unwrap_or_default());
     }
     let mut page = [0; PAGE];
     let len = read(&mut page).map_err(|error| crate::store::StoreError::read(node, error))?;
