@@ -83,7 +83,9 @@ impl Volume {
         let subkeys = volume_keys(&volume_key, id);
         let descriptor = open_descriptor(raw, &subkeys).map_err(|_| VolumeError::Tampered)?;
         let geometry = descriptor.geometry()?;
-        let backing = root.try_clone().map_err(VolumeError::std("opening the backing"))?;
+        let backing = root
+            .try_clone()
+            .map_err(VolumeError::std("opening the backing"))?;
         let medium = Arc::new(PosixMedium::new(backing));
         let settings = store::Settings {
             overwrite: descriptor.overwrite,

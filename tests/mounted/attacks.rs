@@ -36,12 +36,28 @@ fn vault() -> Option<(Vault, BTreeMap<&'static str, PathBuf>)> {
         mkdir two/deep; echo y > two/deep/x; sync -f .",
     );
     let plain = vault.plain();
-    let paths = ["one", "two", "one/a", "one/b", "two/c", "one/deep", "one/large", "one/link", "two/deep"];
-    let inodes: Vec<_> = paths.iter().map(|path| (*path, fs::symlink_metadata(plain.join(path)).unwrap().ino())).collect();
+    let paths = [
+        "one",
+        "two",
+        "one/a",
+        "one/b",
+        "two/c",
+        "one/deep",
+        "one/large",
+        "one/link",
+        "two/deep",
+    ];
+    let inodes: Vec<_> = paths
+        .iter()
+        .map(|path| (*path, fs::symlink_metadata(plain.join(path)).unwrap().ino()))
+        .collect();
     // Names are told that their content has been committed after the commit, at unmount at the latest.
     vault.umount();
     let stored = stored(&vault.backing());
-    let places = inodes.into_iter().map(|(path, inode)| (path, stored[&inode].clone())).collect();
+    let places = inodes
+        .into_iter()
+        .map(|(path, inode)| (path, stored[&inode].clone()))
+        .collect();
     Some((vault, places))
 }
 
@@ -59,7 +75,9 @@ fn read(vault: &Vault, path: &str) -> Option<Vec<u8>> {
 
 #[test]
 fn two_files_swapped_within_a_directory() {
-    let Some((mut vault, at)) = vault() else { return };
+    let Some((mut vault, at)) = vault() else {
+        return;
+    };
     swap(&at["one/a"], &at["one/b"]);
     vault.mount();
     assert_eq!((read(&vault, "one/a"), read(&vault, "one/b")), (None, None));
@@ -68,11 +86,18 @@ fn two_files_swapped_within_a_directory() {
 
 #[test]
 fn a_stored_file_emptied_cut_or_zeroed() {
-    let Some((mut vault, at)) = vault() else { return };
+    let Some((mut vault, at)) = vault() else {
+        return;
+    };
     fs::write(&at["one/a"], b"").unwrap();
     let zeros = vec![0; fs::metadata(&at["one/b"]).unwrap().len() as usize];
     fs::write(&at["one/b"], zeros).unwrap();
-    fs::File::options().write(true).open(&at["one/large"]).unwrap().set_len(4096 + 4096 * 30).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&at["one/large"])
+        .unwrap()
+        .set_len(4096 + 4096 * 30)
+        .unwrap();
     vault.mount();
     for path in ["one/a", "one/b", "one/large"] {
         assert_eq!(read(&vault, path), None, "{path}");
@@ -81,7 +106,9 @@ fn a_stored_file_emptied_cut_or_zeroed() {
 
 #[test]
 fn a_name_moved_or_copied_to_another_directory() {
-    let Some((mut vault, at)) = vault() else { return };
+    let Some((mut vault, at)) = vault() else {
+        return;
+    };
     let moved = at["two"].join(at["one/a"].file_name().unwrap());
     fs::rename(&at["one/a"], &moved).unwrap();
     let linked = at["two"].join(at["one/b"].file_name().unwrap());
@@ -95,7 +122,9 @@ fn a_name_moved_or_copied_to_another_directory() {
 
 #[test]
 fn two_directories_swapped() {
-    let Some((mut vault, at)) = vault() else { return };
+    let Some((mut vault, at)) = vault() else {
+        return;
+    };
     swap(&at["one/deep"], &at["two/deep"]);
     vault.mount();
     assert_ne!(read(&vault, "one/deep/x").as_deref(), Some(&b"y\n"[..]));
@@ -104,7 +133,9 @@ fn two_directories_swapped() {
 
 #[test]
 fn a_symlink_redirected() {
-    let Some((mut vault, at)) = vault() else { return };
+    let Some((mut vault, at)) = vault() else {
+        return;
+    };
     fs::remove_file(&at["one/link"]).unwrap();
     symlink("/etc/passwd", &at["one/link"]).unwrap();
     vault.mount();
@@ -113,7 +144,9 @@ fn a_symlink_redirected() {
 
 #[test]
 fn a_stored_file_replaced_by_a_symlink_or_a_directory() {
-    let Some((mut vault, at)) = vault() else { return };
+    let Some((mut vault, at)) = vault() else {
+        return;
+    };
     fs::remove_file(&at["one/a"]).unwrap();
     symlink("/etc/passwd", &at["one/a"]).unwrap();
     fs::remove_file(&at["one/b"]).unwrap();
@@ -126,17 +159,28 @@ fn a_stored_file_replaced_by_a_symlink_or_a_directory() {
 
 #[test]
 fn plain_files_in_the_backing_are_not_shown() {
-    let Some((mut vault, at)) = vault() else { return };
+    let Some((mut vault, at)) = vault() else {
+        return;
+    };
     fs::write(vault.backing().join("stray"), b"plain text").unwrap();
     fs::create_dir(at["one"].join("stray directory")).unwrap();
-    fs::write(at["one"].join("QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVoxMjM0NTY3ODkwQUJDREVG"), b"plain").unwrap();
+    fs::write(
+        at["one"].join("QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVoxMjM0NTY3ODkwQUJDREVG"),
+        b"plain",
+    )
+    .unwrap();
     vault.mount();
-    assert_eq!(vault.sh("ls | tr '\\n' ' '; ls one | tr '\\n' ' '"), "one two a b deep large link ");
+    assert_eq!(
+        vault.sh("ls | tr '\\n' ' '; ls one | tr '\\n' ' '"),
+        "one two a b deep large link "
+    );
 }
 
 #[test]
 fn a_damaged_name_hurts_no_other() {
-    let Some((mut vault, at)) = vault() else { return };
+    let Some((mut vault, at)) = vault() else {
+        return;
+    };
     let name = at["one/a"].file_name().unwrap().to_str().unwrap();
     for place in [3, 25, 40] {
         let mut damaged = name.as_bytes().to_vec();
@@ -173,6 +217,9 @@ fn an_edited_descriptor_is_refused() {
         let errors = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success(), "{edited}");
         let lines: Vec<_> = errors.lines().collect();
-        assert!(lines.len() == 2 && lines[0].starts_with("error: ") && lines[1].starts_with("help: "), "{errors}");
+        assert!(
+            lines.len() == 2 && lines[0].starts_with("error: ") && lines[1].starts_with("help: "),
+            "{errors}"
+        );
     }
 }

@@ -27,7 +27,10 @@ impl Vault {
     /// Room for a volume; `None` where FUSE is not there and need not be.
     pub fn unmounted() -> Option<Self> {
         if !Path::new("/dev/fuse").exists() {
-            assert!(std::env::var_os("KMSFS_REQUIRE_FUSE").is_none(), "there is no /dev/fuse");
+            assert!(
+                std::env::var_os("KMSFS_REQUIRE_FUSE").is_none(),
+                "there is no /dev/fuse"
+            );
             eprintln!("passed over: there is no /dev/fuse");
             return None;
         }
@@ -35,7 +38,10 @@ impl Vault {
         for part in ["backing", "mnt", "state"] {
             fs::create_dir(dir.path().join(part)).unwrap();
         }
-        Some(Self { dir, mounted: false })
+        Some(Self {
+            dir,
+            mounted: false,
+        })
     }
 
     /// The directory with what is stored.
@@ -61,8 +67,12 @@ impl Vault {
     /// The program with `arguments` and this vault's key store.
     pub fn kmsfs(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(KMSFS);
-        command.args(arguments).env("KMSFS_KEY_STORE", self.key_store());
-        command.env("XDG_STATE_HOME", self.aside("state")).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .env("KMSFS_KEY_STORE", self.key_store());
+        command
+            .env("XDG_STATE_HOME", self.aside("state"))
+            .stdin(Stdio::null());
         command.output().unwrap()
     }
 

@@ -10,9 +10,16 @@ use crate::harness::Vault;
 
 #[test]
 fn format_1_opens() {
-    let Some(mut vault) = Vault::unmounted() else { return };
+    let Some(mut vault) = Vault::unmounted() else {
+        return;
+    };
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples/format-1.tar");
-    let unpacked = Command::new("tar").arg("-xf").arg(&sample).arg("-C").arg(vault.aside("")).status();
+    let unpacked = Command::new("tar")
+        .arg("-xf")
+        .arg(&sample)
+        .arg("-C")
+        .arg(vault.aside(""))
+        .status();
     assert!(unpacked.unwrap().success());
     vault.mount();
     vault.sh("sha256sum --quiet -c \"$V/sums\"");

@@ -5,9 +5,14 @@ use std::process::Command;
 use crate::harness::Vault;
 
 fn has(program: &str) -> bool {
-    let there = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
+    let there = Command::new("sh")
+        .args(["-c", &format!("command -v {program}")])
+        .output();
     let there = there.is_ok_and(|output| output.status.success());
-    assert!(there || std::env::var_os("KMSFS_REQUIRE_FUSE").is_none(), "{program} is not installed");
+    assert!(
+        there || std::env::var_os("KMSFS_REQUIRE_FUSE").is_none(),
+        "{program} is not installed"
+    );
     there
 }
 
@@ -30,7 +35,9 @@ find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum"#;
 
 #[test]
 fn a_tree_is_the_same_after_cp_tar_rsync_and_a_remount() {
-    let Some(mut vault) = Vault::new() else { return };
+    let Some(mut vault) = Vault::new() else {
+        return;
+    };
     vault.sh(TREE);
     let wanted = vault.sh(&format!("cd \"$V/tree\"; {LISTING}"));
     vault.sh("cp -a \"$V/tree\" copied");
@@ -47,10 +54,21 @@ fn a_tree_is_the_same_after_cp_tar_rsync_and_a_remount() {
         }
         if round == "before" {
             vault.umount();
-            let plain = Command::new("grep").args(["-rqaE", "needle in file|file-1|dir 1"]).arg(vault.backing()).status();
+            let plain = Command::new("grep")
+                .args(["-rqaE", "needle in file|file-1|dir 1"])
+                .arg(vault.backing())
+                .status();
             assert_eq!(plain.unwrap().code(), Some(1), "plain text in the backing");
-            let names = Command::new("find").arg(vault.backing()).args(["-name", "*file*"]).output().unwrap();
-            assert_eq!(String::from_utf8(names.stdout).unwrap(), "", "plain names in the backing");
+            let names = Command::new("find")
+                .arg(vault.backing())
+                .args(["-name", "*file*"])
+                .output()
+                .unwrap();
+            assert_eq!(
+                String::from_utf8(names.stdout).unwrap(),
+                "",
+                "plain names in the backing"
+            );
             vault.mount();
         }
     }
@@ -59,7 +77,9 @@ fn a_tree_is_the_same_after_cp_tar_rsync_and_a_remount() {
 
 #[test]
 fn git_clones_and_checks() {
-    let Some(mut vault) = Vault::new() else { return };
+    let Some(mut vault) = Vault::new() else {
+        return;
+    };
     if !has("git") {
         return;
     }
@@ -74,7 +94,9 @@ fn git_clones_and_checks() {
 
 #[test]
 fn sqlite_in_both_journal_modes() {
-    let Some(mut vault) = Vault::new() else { return };
+    let Some(mut vault) = Vault::new() else {
+        return;
+    };
     if !has("sqlite3") {
         return;
     }
@@ -107,37 +129,52 @@ fn cargo_builds_a_crate() {
 
 #[test]
 fn large_and_sparse_files() {
-    let Some(mut vault) = Vault::new() else { return };
+    let Some(mut vault) = Vault::new() else {
+        return;
+    };
     // What the 2 GiB are, can be made again: a stream that a short key makes.
     let stream = "openssl enc -aes-128-ctr -nosalt -pass pass:kmsfs -pbkdf2 < /dev/zero 2>/dev/null | head -c 2147483648";
     let has_openssl = has("openssl");
-    let sum = has_openssl.then(|| vault.sh(&format!("set +o pipefail; {stream} | tee large | sha256sum")));
+    let sum = has_openssl.then(|| {
+        vault.sh(&format!(
+            "set +o pipefail; {stream} | tee large | sha256sum"
+        ))
+    });
     vault.sh("truncate -s 8G sparse; echo middle | dd of=sparse bs=1 seek=5000000000 conv=notrunc status=none; test $(stat -c %b sparse) -lt 1000");
     for _ in 0..2 {
         if let Some(sum) = &sum {
             assert_eq!(vault.sh("sha256sum < large"), *sum);
         }
         vault.sh("test $(stat -c %s sparse) = 8589934592; dd if=sparse bs=1 skip=5000000000 count=6 status=none | grep -qx middle");
-        vault.sh("dd if=sparse bs=1M skip=4000 count=200 status=none | tr -d '\\0' | wc -c | grep -qx 0");
+        vault.sh(
+            "dd if=sparse bs=1M skip=4000 count=200 status=none | tr -d '\\0' | wc -c | grep -qx 0",
+        );
         vault.offline(|_| {});
     }
 }
 
 #[test]
 fn a_full_disk_fails_the_call_and_loses_nothing() {
-    let Some(mut vault) = Vault::unmounted() else { return };
+    let Some(mut vault) = Vault::unmounted() else {
+        return;
+    };
     if !rustix::process::geteuid().is_root() {
         return;
     }
     let backing = vault.backing();
-    let small = Command::new("mount").args(["-t", "tmpfs", "-o", "size=96m", "none"]).arg(&backing).status();
+    let small = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=96m", "none"])
+        .arg(&backing)
+        .status();
     assert!(small.unwrap().success());
     let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         vault.run(&["init", backing.to_str().unwrap()]);
         vault.mount();
         vault.sh("mkdir kept; for n in $(seq 20); do seq $n 3000 > kept/$n; done; sync -f .; (cd kept; sha256sum *) > \"$V/sums\"");
         vault.sh("if dd if=/dev/zero of=big bs=1M count=200 conv=fsync 2> \"$V/why\"; then exit 1; fi; grep -q 'No space left' \"$V/why\"");
-        vault.sh("cd kept; sha256sum --quiet -c \"$V/sums\"; rm ../big; echo more > ../more; sync -f .");
+        vault.sh(
+            "cd kept; sha256sum --quiet -c \"$V/sums\"; rm ../big; echo more > ../more; sync -f .",
+        );
         vault.offline(|_| {});
         vault.sh("cd kept; sha256sum --quiet -c \"$V/sums\"; grep -qx more ../more");
         vault.umount();

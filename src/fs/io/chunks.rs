@@ -4,7 +4,6 @@ use super::ContentError;
 use super::file::{File, Live};
 use crate::crypto::chunk::ChunkCipher;
 use crate::format::Entry;
-use crate::format::head::Body;
 
 impl File {
     /// Reads the present chunks from `first` on, one for each chunk size of `out`, and opens them where
@@ -36,14 +35,6 @@ impl File {
     /// The plain bytes of one chunk of the file, as many as a chunk has; zeros where there are none.
     pub(super) fn plain_chunk(&self, live: &Live, cipher: &ChunkCipher, index: u64) -> Result<Vec<u8>, ContentError> {
         let geometry = self.geometry();
-        if live.head.body == Body::Inline {
-            let mut plain = match index {
-                0 => self.open_inline(live, cipher)?,
-                _ => Vec::new(),
-            };
-            plain.resize(geometry.chunk_size() as usize, 0);
-            return Ok(plain);
-        }
         let mut plain = vec![0; geometry.chunk_size() as usize];
         let there = index < geometry.chunks(live.head.size);
         if there && !live.head.is_absent(geometry.group_of(index)) {

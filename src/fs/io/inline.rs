@@ -4,9 +4,11 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::ContentError;
 use super::file::{Edit, File, Live};
+use super::resize::seal_one;
 use crate::crypto::chunk::ChunkCipher;
 use crate::format::head::{Body, INLINE_ENTRY_OFFSET, INLINE_MAX, INLINE_OFFSET};
 use crate::format::Entry;
+use crate::store::Run;
 
 impl File {
     /// The content of a file whose body is inline.
@@ -53,5 +55,30 @@ impl File {
             ..Edit::default()
         };
         self.put(live, next, edit)
+    }
+
+    /// The file as one whose body is in chunks, before a change that page 0 has no room for. What was inline
+    /// becomes chunk 0, as one with the head; an empty body needs nothing.
+    pub(super) fn leave_inline(&self, live: &mut Option<Live>, before: Live) -> Result<Live, ContentError> {
+        if before.head.body == Body::Chunked {
+            return Ok(before);
+        }
+        let mut next = before;
+        if next.head.size == 0 {
+            next.head.body = Body::Chunked;
+            return Ok(next);
+        }
+        let (chunk, entry, data) = self.with_cipher(&next, |cipher| {
+            let plain = self.open_inline(&next, cipher)?;
+            Ok::<_, ContentError>(seal_one(cipher, 0, &plain))
+        })??;
+        next.head.body = Body::Chunked;
+        let edit = Edit {
+            runs: vec![Run { first: chunk, entries: &[entry], data: &data }],
+            together: true,
+            ..Edit::default()
+        };
+        self.put(live, next.clone(), edit)?;
+        Ok(next)
     }
 }

@@ -35,11 +35,10 @@ impl File {
         if size < before.head.size {
             return self.cut_chunks(&mut live, before, size);
         }
+        let before = self.leave_inline(&mut live, before)?;
         let grown = self.grown(&before, size, &(0..0))?;
         let beside = self.with_cipher(&before, |cipher| grown.seal(cipher))?;
-        let mut edit = beside.edit();
-        edit.together = grown.leaves_inline;
-        self.put(&mut live, grown.next, edit)
+        self.put(&mut live, grown.next, beside.edit())
     }
 
     /// Cuts a body in chunks to `size` bytes, more than none: what remains of the last chunk is sealed anew
@@ -72,32 +71,29 @@ impl File {
         let growth = grow(geometry, &before.head.absent, old, geometry.chunks(size), written);
         let mut next = before.clone();
         next.head.size = size;
-        next.head.body = Body::Chunked;
         next.head.absent = growth.absent;
         Ok(Grown {
             next,
             holes: growth.holes,
             kept: self.kept_end(before, size, written)?,
-            leaves_inline: before.head.body == Body::Inline && before.head.size > 0,
         })
     }
 
-    /// The old last chunk, where it must be sealed anew although nothing is written to it: because it was
-    /// inline, or because it has bytes behind the old end (a crash can keep the chunk of an append and not
-    /// the size), which an extension must not show.
+    /// The old last chunk, where it must be sealed anew although nothing is written to it, because it has bytes
+    /// behind the old end (a crash can keep the chunk of an append and not the size), which an extension must
+    /// not show.
     fn kept_end(&self, before: &Live, size: u64, written: &Range<u64>) -> Result<Option<(u64, Vec<u8>)>, ContentError> {
         let geometry = self.geometry();
         let Some(last) = geometry.chunks(before.head.size).checked_sub(1) else {
             return Ok(None);
         };
         let len = geometry.len_in(last, before.head.size) as usize;
-        let inline = before.head.body == Body::Inline;
         let whole = len as u64 == geometry.chunk_size();
         let absent = before.head.is_absent(geometry.group_of(last));
         if written.contains(&last) || size <= before.head.size || whole || absent {
             return Ok(None);
         }
-        if !inline && self.entry(last)?.len() as usize <= len {
+        if self.entry(last)?.len() as usize <= len {
             return Ok(None);
         }
         let mut plain = self.with_cipher(before, |cipher| self.plain_chunk(before, cipher, last))??;
@@ -116,7 +112,6 @@ impl File {
 /// What a growth makes of a file, decided and not yet sealed.
 pub(super) struct Grown {
     pub next: Live,
-    pub leaves_inline: bool,
     holes: Vec<Range<u64>>,
     kept: Option<(u64, Vec<u8>)>,
 }

@@ -36,7 +36,8 @@ impl File {
             plain[offset as usize..end as usize].copy_from_slice(data);
             return self.put_inline(&mut live, next, &plain);
         }
-        self.write_chunks(&mut live, next, offset, data)
+        let before = self.leave_inline(&mut live, next)?;
+        self.write_chunks(&mut live, before, offset, data)
     }
 
     /// `size`, if a file can have it.
@@ -60,7 +61,6 @@ impl File {
                 Ok::<_, ContentError>(grown.seal(cipher))
             })??;
             let mut edit = beside.edit();
-            edit.together = grown.leaves_inline;
             edit.runs.push(Run { first: written.start, entries: &entries, data: stored });
             self.put(live, grown.next, edit)
         })
