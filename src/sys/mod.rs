@@ -1,1 +1,4 @@
-//! What the kernel offers and std does not: locked memory, *at calls, credentials. All `unsafe` lives here.
+//! What the kernel offers: `*at` calls, statx, credentials of a thread, and the little `unsafe` there is.
+
+pub mod creator;
+pub mod stat;
