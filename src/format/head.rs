@@ -105,6 +105,8 @@ pub struct Head {
     pub chunk_size: u32,
     /// Where the content lies.
     pub body: Body,
+    /// Features that the file makes use of; none is incompatible.
+    pub features: Features,
     /// The data key, wrapped by the volume's master key.
     pub wrapped: Slot,
     /// The data key wrapped a second time: escrow, or the next master key during a rotation.
@@ -145,10 +147,9 @@ const _: () = assert!(ABSENT_OFFSET + ABSENT_MAX * 8 == ENTRIES_OFFSET);
 pub struct RawHead {
     /// What it claims.
     pub head: Head,
-    /// HMAC by the file's header subkey; it commits to the data key.
-    pub content_mac: [u8; MAC_LEN],
-    /// HMAC by the volume's header subkey.
-    pub volume_mac: [u8; MAC_LEN],
+    /// The bytes that were read, head and absent runs: what the MACs are over and, at [`CONTENT_MAC`] and
+    /// [`VOLUME_MAC`], the MACs.
+    pub image: Vec<u8>,
 }
 
 impl RawHead {
@@ -179,9 +180,12 @@ impl RawHead {
             Body::Inline => Vec::new(),
             Body::Chunked => read_absent(rest, &layout)?,
         };
+        let image_len = match body {
+            Body::Inline => HEAD_LEN,
+            Body::Chunked => ENTRIES_OFFSET,
+        };
         Ok(Some(Self {
-            content_mac: layout.content_mac,
-            volume_mac: layout.volume_mac,
+            image: page[..image_len].to_vec(),
             head: Head {
                 volume: VolumeId(layout.volume),
                 node: NodeId(layout.node),
@@ -189,6 +193,7 @@ impl RawHead {
                 size: layout.size.get(),
                 chunk_size: layout.chunk_size.get(),
                 body,
+                features: layout.features,
                 wrapped: layout.wrapped,
                 wrapped_second: layout.wrapped_second,
                 absent,
@@ -240,7 +245,7 @@ impl Head {
                 Body::Chunked => 2,
             },
             chunk_size: U32::new(self.chunk_size),
-            features: Features::default(),
+            features: self.features,
             reserved: [0; 4],
             volume: self.volume.0,
             node: self.node.0,
@@ -336,6 +341,7 @@ pub(crate) mod tests {
             size,
             chunk_size: 4096,
             body,
+            features: Features::default(),
             wrapped: Slot::new(&key).unwrap(),
             wrapped_second: Slot::EMPTY,
             absent,

@@ -11,7 +11,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, RawDir, openat};
 use rustix::io::{self, Errno};
 
-use crate::crypto::derive::VolumeKeys;
+use crate::crypto::VolumeKeys;
 use crate::crypto::names::open_name;
 use crate::format::NodeId;
 use crate::format::stored_name::{

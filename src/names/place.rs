@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
 use rustix::io::{self, Errno};
 
-use crate::crypto::derive::VolumeKeys;
+use crate::crypto::VolumeKeys;
 use crate::crypto::names::seal_name;
 use crate::format::NodeId;
 use crate::format::stored_name::{LONG_PREFIX, NameFlags, side_file};

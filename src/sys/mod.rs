@@ -1,4 +1,5 @@
-//! What the kernel offers: `*at` calls, statx, credentials of a thread, and the little `unsafe` there is.
+//! What the kernel offers and std does not: locked memory, *at calls, credentials. All `unsafe` lives here.
 
 pub mod creator;
+pub mod memory;
 pub mod stat;
