@@ -85,12 +85,6 @@ impl Inode {
     pub fn set_born(&self) {
         self.born.store(true, Ordering::Relaxed);
     }
-
-    /// Distinguishes nodes that bear one inode number one after the other.
-    #[must_use]
-    pub fn generation(&self) -> u32 {
-        generation(self.node)
-    }
 }
 
 /// The generation of a node: from its identity, so the same for as long as the volume lives.
