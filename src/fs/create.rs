@@ -139,7 +139,7 @@ impl Fs {
         match made {
             Ok((found, file)) => {
                 let ino = found.attr.ino;
-                let handle = self.open_new(ino, file).inspect_err(|_| self.forget(ino, 1))?;
+                let handle = self.open_new(ino, file, how).inspect_err(|_| self.forget(ino, 1))?;
                 Ok((found, handle))
             }
             Err(error) if error.code() == Errno::EXIST && !how.exclusive => {
@@ -152,13 +152,13 @@ impl Fs {
         }
     }
 
-    fn open_new(&self, ino: u64, file: OwnedFd) -> Result<u64> {
+    fn open_new(&self, ino: u64, file: OwnedFd, how: OpenHow) -> Result<u64> {
         let inode = self.inode(ino)?;
         let mut content = inode.content()?.lock();
         let path = self.stored_path(&inode);
         let file = File::open(&self.volume, inode.node, false, || Ok((file, path)), true)?;
         *content = Arc::downgrade(&file);
         drop(content);
-        Ok(self.handles.add_file(inode, file))
+        Ok(self.handles.add_file(inode, file, how.write))
     }
 }

@@ -18,6 +18,15 @@ pub struct FileHandle {
     pub inode: Arc<Inode>,
     /// The content, shared by all who have it open.
     pub file: Arc<File>,
+    write: bool,
+}
+
+impl Drop for FileHandle {
+    fn drop(&mut self) {
+        if self.write {
+            self.inode.remove_writer();
+        }
+    }
 }
 
 /// A name in the listing of an open directory.
@@ -52,10 +61,13 @@ impl Handles {
         self.last.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// A number for an open file.
-    pub fn add_file(&self, inode: Arc<Inode>, file: Arc<File>) -> u64 {
+    /// A number for an open file; `write` says that it may be written to.
+    pub fn add_file(&self, inode: Arc<Inode>, file: Arc<File>, write: bool) -> u64 {
         let number = self.number();
-        let handle = Arc::new(FileHandle { inode, file });
+        if write {
+            inode.add_writer();
+        }
+        let handle = Arc::new(FileHandle { inode, file, write });
         self.files.write().insert(number, handle);
         number
     }

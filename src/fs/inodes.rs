@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
@@ -27,6 +27,7 @@ pub struct Inode {
     /// What it is.
     pub kind: Kind,
     born: AtomicBool,
+    writers: AtomicU32,
     body: Body,
 }
 
@@ -45,6 +46,7 @@ impl Inode {
             node: known.node,
             kind: known.kind,
             born: AtomicBool::new(known.born),
+            writers: AtomicU32::new(0),
             body: match known.kind {
                 Kind::Directory => Body::Directory(RwLock::default()),
                 Kind::File => Body::File(Mutex::default()),
@@ -79,6 +81,21 @@ impl Inode {
     /// Whether one of its names says that the content has been committed once.
     pub fn is_born(&self) -> bool {
         self.born.load(Ordering::Relaxed)
+    }
+
+    /// Counts a handle that may write.
+    pub fn add_writer(&self) {
+        self.writers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one less.
+    pub fn remove_writer(&self) {
+        self.writers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether somebody has it open for writing.
+    pub fn has_writers(&self) -> bool {
+        self.writers.load(Ordering::Relaxed) > 0
     }
 
     /// Notes that one of its names says so.

@@ -31,7 +31,7 @@ impl Fs {
             file.resize(0)?;
             self.drop_privileges(&inode, caller)?;
         }
-        Ok(self.handles.add_file(inode, file))
+        Ok(self.handles.add_file(inode, file, how.write))
     }
 
     /// The content of `inode`, shared with all who have it open. May wait for the KMS; who asks for the same
@@ -101,6 +101,15 @@ impl Fs {
     /// Closes a handle.
     pub fn release(&self, handle: u64) {
         drop(self.handles.remove_file(handle));
+    }
+
+    /// Whether somebody has the file open for writing, so that whoever serves the file system may hold written
+    /// data back in a cache of its own.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn has_writers(&self, handle: u64) -> Result<bool> {
+        Ok(self.handles.file(handle)?.inode.has_writers())
     }
 
     /// Where the next data or hole at or after `offset` begins.

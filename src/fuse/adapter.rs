@@ -19,6 +19,7 @@ use super::capabilities::negotiate;
 use super::convert::{
     attr, bare_attr, caller, device_numbers, kind, kind_of_mode, rename_how, set_time,
 };
+use super::flusher::Flusher;
 use crate::fs::io::{AllocateMode, Seek};
 use crate::fs::types::{Found, OpenHow, SetAttr};
 use crate::fs::Fs;
@@ -38,12 +39,14 @@ thread_local! {
 pub struct Adapter {
     fs: Arc<Fs>,
     notifier: Arc<OnceLock<Notifier>>,
+    flusher: Flusher,
 }
 
 impl Adapter {
     /// `notifier` is filled in when the mount is there.
     pub fn new(fs: Arc<Fs>, notifier: Arc<OnceLock<Notifier>>) -> Self {
-        Self { fs, notifier }
+        let flusher = Flusher::new(notifier.clone());
+        Self { fs, notifier, flusher }
     }
 
     /// Makes the kernel ask again for the attributes of a file that was written: with its writeback cache it
@@ -440,7 +443,7 @@ impl Filesystem for Adapter {
         self.written(ino);
     }
 
-    fn lseek(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+    fn lseek(&self, _req: &Request, ino: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
         let to = match whence {
             libc::SEEK_DATA => Seek::Data,
             libc::SEEK_HOLE => Seek::Hole,
@@ -449,9 +452,17 @@ impl Filesystem for Adapter {
         let Ok(from) = u64::try_from(offset) else {
             return reply.error(Errno::ENXIO);
         };
-        answer!(reply, "lseek", self.fs.seek(fh.0, from, to), |reply: ReplyLseek, at: u64| {
-            reply.offset(at.cast_signed());
-        });
+        let fs = self.fs.clone();
+        let seek = move |reply| {
+            answer!(reply, "lseek", fs.seek(fh.0, from, to), |reply: ReplyLseek, at: u64| {
+                reply.offset(at.cast_signed());
+            });
+        };
+        match run("lseek", || self.fs.has_writers(fh.0)) {
+            Ok(true) => self.flusher.after_writeback(ino, move || seek(reply)),
+            Ok(false) => seek(reply),
+            Err(errno) => reply.error(errno),
+        }
     }
 
     fn copy_file_range(

@@ -4,6 +4,7 @@ mod adapter;
 mod answer;
 mod capabilities;
 mod convert;
+mod flusher;
 mod session;
 
 pub use session::{MountOptions, Session, Unmounter, unmount};
