@@ -28,4 +28,4 @@ pub use open::{Store, StoreStatus};
 pub use posix::{JOURNAL, PosixFile, PosixMedium};
 pub use put::Change;
 pub use recovery::Recovery;
-pub use shared::{Overwrite, Settings};
+pub use shared::Settings;

@@ -12,8 +12,9 @@ use super::error::StoreError;
 use super::journal::{Journal, JournalUse};
 use super::medium::{Medium, StoredFile, StoredPath};
 use super::recovery::{Recovery, recover};
-use super::shared::{Overwrite, Settings, Shared};
+use super::shared::{Settings, Shared};
 use crate::format::NodeId;
+use crate::format::descriptor::Overwrite;
 use crate::format::journal::{Kind, Parts};
 
 /// How long the checkpointer waits before it tries again on a full backing.

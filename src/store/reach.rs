@@ -34,6 +34,11 @@ impl Extent {
             Ok(None) => Self::Unborn,
             Err(_) => Self::Unknown,
             Ok(Some(RawHead { head, .. })) => match head.body {
+                // Nothing lies over the entries then.
+                Body::Inline if head.size == 0 => Self::Chunked {
+                    size: 0,
+                    absent: Vec::new(),
+                },
                 Body::Inline => Self::Inline,
                 Body::Chunked => Self::Chunked {
                     size: head.size,

@@ -13,20 +13,11 @@ use super::content::{Content, State};
 use super::error::StoreError;
 use super::journal::{Journal, Permit};
 use super::medium::{Medium, StoredFile, StoredPath};
+use crate::format::descriptor::Overwrite;
 use crate::format::{Geometry, NodeId};
 
 /// Files with fresh chunks from which on one sync of everything is cheaper than one sync each.
 const MANY: usize = 16;
-
-/// How overwrites of durable chunks are treated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Overwrite {
-    /// Through the journal: a crash leaves the old or the new chunk.
-    Journal,
-    /// In place: a crash may leave neither. For scratch data.
-    InPlace,
-}
 
 /// What a mounted volume's store is told.
 #[derive(Debug, Clone, Copy)]

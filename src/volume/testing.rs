@@ -7,13 +7,13 @@ use std::sync::{Arc, OnceLock};
 use super::{Creation, Opening, Volume};
 use crate::format::Geometry;
 use crate::format::descriptor::{KmsKind, Overwrite};
+use crate::keys;
 use crate::kms::scripted::ScriptedKms;
-use crate::{keys, store};
 
 /// The KMS of all volumes of a test run.
 fn kms() -> Arc<ScriptedKms> {
     static KMS: OnceLock<Arc<ScriptedKms>> = OnceLock::new();
-    Arc::clone(KMS.get_or_init(|| Arc::new(ScriptedKms::new())))
+    Arc::clone(KMS.get_or_init(|| ScriptedKms::new()))
 }
 
 fn root(dir: &Path) -> OwnedFd {
@@ -38,7 +38,8 @@ pub(crate) fn open(dir: &Path) -> Arc<Volume> {
     let opening = Opening {
         read_only: false,
         keys: keys::Settings::default(),
-        store: store::Settings::default(),
+        journal_bytes: 8 << 20,
+        commit_interval: std::time::Duration::from_secs(5),
     };
     Arc::new(Volume::open(root(dir), kms(), opening).unwrap())
 }

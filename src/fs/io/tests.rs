@@ -2,7 +2,6 @@
 
 use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,8 +12,8 @@ use super::{ContentError, File, Seek, stored_size};
 use crate::format::head::INLINE_MAX;
 use crate::format::{Geometry, NodeId};
 use crate::store::StoredPath;
-use crate::volume::testing::{create, open};
 use crate::volume::Volume;
+use crate::volume::testing::{create, open};
 
 /// A directory with a volume in it, and stored files that have no names of their own.
 struct Bench {
@@ -40,17 +39,30 @@ impl Bench {
     fn file(&self, volume: &Arc<Volume>, node: NodeId, born: bool) -> Result<File, ContentError> {
         let path = self.path(node);
         let open = || {
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-            Ok((OwnedFd::from(file), StoredPath::new(name(node).into_bytes())))
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)?;
+            Ok((
+                OwnedFd::from(file),
+                StoredPath::new(name(node).into_bytes()),
+            ))
         };
-        File::open(volume, node, born, true, open)
+        File::open(volume, node, born, open)
     }
 }
 
 /// A stored name that recovery can read the node from. Nobody opens it as a name here.
 fn name(node: NodeId) -> String {
     use crate::format::stored_name::{NameFlags, RawName, Sealed};
-    RawName { node, flags: NameFlags::NONE, sealed: Sealed::Short(vec![0; 20]) }.text()
+    RawName {
+        node,
+        flags: NameFlags::NONE,
+        sealed: Sealed::Short(vec![0; 20]),
+    }
+    .text()
 }
 
 fn content(file: &File) -> Result<Vec<u8>, ContentError> {
@@ -60,7 +72,9 @@ fn content(file: &File) -> Result<Vec<u8>, ContentError> {
 }
 
 fn pattern(seed: u64, len: usize) -> Vec<u8> {
-    (0..len as u64).map(|at| (at.wrapping_mul(seed | 1) >> 3) as u8 | 1).collect()
+    (0..len as u64)
+        .map(|at| (at.wrapping_mul(seed | 1) >> 3) as u8 | 1)
+        .collect()
 }
 
 #[derive(Debug, Clone)]
@@ -120,7 +134,10 @@ fn run(chunk_size: u32, steps: Vec<Step>) {
                 let mut out = vec![9; 3];
                 file.read(at, len, &mut out).unwrap();
                 let from = model.len().min(at as usize);
-                assert!(out == model[from..model.len().min(from + len)], "read {at} {len}");
+                assert!(
+                    out == model[from..model.len().min(from + len)],
+                    "read {at} {len}"
+                );
             }
             Step::Resize(size) => {
                 file.resize(size).unwrap();
@@ -140,8 +157,11 @@ fn run(chunk_size: u32, steps: Vec<Step>) {
                 volume.store.close().unwrap();
                 drop(volume);
                 volume = bench.volume();
-                let read = |page: &mut [u8]| std::fs::File::open(bench.path(node))?.read_at(page, 0);
-                assert_eq!(stored_size(&volume, node, false, read).unwrap(), model.len() as u64);
+                let open = || Ok(std::fs::File::open(bench.path(node))?.into());
+                assert_eq!(
+                    stored_size(&volume, node, false, open).unwrap(),
+                    model.len() as u64
+                );
                 file = bench.file(&volume, node, false).unwrap();
             }
         }
@@ -159,7 +179,11 @@ fn check_seek(file: &File, model: &[u8], at: u64) {
         return;
     }
     let until = data.unwrap_or(model.len() as u64);
-    assert!(model[at as usize..until as usize].iter().all(|byte| *byte == 0));
+    assert!(
+        model[at as usize..until as usize]
+            .iter()
+            .all(|byte| *byte == 0)
+    );
     assert!(hole.unwrap() <= model.len() as u64);
 }
 
@@ -188,14 +212,21 @@ fn with_file(plain: &[u8], holes: &[std::ops::Range<u64>]) -> (Bench, NodeId) {
 }
 
 /// Whether a reader gets an error or exactly `plain`, after `edit` of the stored bytes.
-fn error_or_same(bench: &Bench, volume: &Arc<Volume>, node: NodeId, plain: &[u8], stored: &[u8]) -> bool {
+fn error_or_same(
+    bench: &Bench,
+    volume: &Arc<Volume>,
+    node: NodeId,
+    plain: &[u8],
+    stored: &[u8],
+) -> bool {
     std::fs::write(bench.path(node), stored).unwrap();
-    let read = |page: &mut [u8]| std::fs::File::open(bench.path(node))?.read_at(page, 0);
-    if let Ok(size) = stored_size(volume, node, true, read) {
+    let open = || Ok(std::fs::File::open(bench.path(node))?.into());
+    if let Ok(size) = stored_size(volume, node, true, open) {
         assert_eq!(size, plain.len() as u64);
     }
     let file = bench.file(volume, node, true);
-    file.and_then(|file| content(&file)).map_or(true, |read| read == plain)
+    file.and_then(|file| content(&file))
+        .map_or(true, |read| read == plain)
 }
 
 #[test]
@@ -205,7 +236,10 @@ fn attack_cut_at_every_byte() {
         let stored = std::fs::read(bench.path(node)).unwrap();
         let volume = bench.volume();
         for len in 0..stored.len() {
-            assert!(error_or_same(&bench, &volume, node, &plain, &stored[..len]), "cut to {len}");
+            assert!(
+                error_or_same(&bench, &volume, node, &plain, &stored[..len]),
+                "cut to {len}"
+            );
         }
         let longer = [&stored[..], &[0; 5000]].concat();
         assert!(error_or_same(&bench, &volume, node, &plain, &longer));
@@ -214,7 +248,10 @@ fn attack_cut_at_every_byte() {
 
 #[test]
 fn attack_zero_every_stretch() {
-    for (plain, holes) in [(pattern(5, 700), vec![]), (pattern(7, 300_000), vec![8192..40_960, 266_240..280_000])] {
+    for (plain, holes) in [
+        (pattern(5, 700), vec![]),
+        (pattern(7, 300_000), vec![8192..40_960, 266_240..280_000]),
+    ] {
         let mut plain = plain;
         let (bench, node) = with_file(&plain, &holes);
         for hole in holes {
@@ -227,10 +264,19 @@ fn attack_zero_every_stretch() {
                 let mut edited = stored.clone();
                 let end = stored.len().min(at + len);
                 edited[at..end].fill(0);
-                assert!(error_or_same(&bench, &volume, node, &plain, &edited), "zeros at {at}, {len} bytes");
+                assert!(
+                    error_or_same(&bench, &volume, node, &plain, &edited),
+                    "zeros at {at}, {len} bytes"
+                );
             }
         }
-        assert!(error_or_same(&bench, &volume, node, &plain, &vec![0; stored.len()]));
+        assert!(error_or_same(
+            &bench,
+            &volume,
+            node,
+            &plain,
+            &vec![0; stored.len()]
+        ));
     }
 }
 
@@ -266,9 +312,19 @@ fn attack_move_chunks_and_heads() {
         }
     }
     // Another file as a whole, another head, another wrapped key, another size.
-    for (from, len) in [(0, foreign.len()), (0, 1024), (128, 328), (80, 8), (960, 32), (64, 16)] {
+    for (from, len) in [
+        (0, foreign.len()),
+        (0, 1024),
+        (128, 328),
+        (80, 8),
+        (960, 32),
+        (64, 16),
+    ] {
         let moved = piece(&stored, from, from, len, &foreign);
-        assert!(error_or_same(&bench, &volume, node, &plain, &moved), "from {from}, {len} bytes");
+        assert!(
+            error_or_same(&bench, &volume, node, &plain, &moved),
+            "from {from}, {len} bytes"
+        );
     }
 }
 
@@ -312,7 +368,13 @@ fn too_large_is_refused_and_changes_nothing() {
     let volume = bench.volume();
     let file = bench.file(&volume, NodeId::random(), false).unwrap();
     file.write(0, b"kept").unwrap();
-    assert!(matches!(file.resize(u64::MAX), Err(ContentError::TooLarge { .. })));
-    assert!(matches!(file.write(u64::MAX - 1, b"ab"), Err(ContentError::TooLarge { .. })));
+    assert!(matches!(
+        file.resize(u64::MAX),
+        Err(ContentError::TooLarge { .. })
+    ));
+    assert!(matches!(
+        file.write(u64::MAX - 1, b"ab"),
+        Err(ContentError::TooLarge { .. })
+    ));
     assert_eq!(content(&file).unwrap(), b"kept");
 }
