@@ -1,1 +1,13 @@
-//! A volume: descriptor, keyring, backing root and the lock that keeps it to one mount.
+//! A volume: descriptor, keyring, store and backing root, and the lock that keeps it to one mount.
+
+mod create;
+mod error;
+mod lock;
+mod open;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use create::{Creation, create};
+pub use error::VolumeError;
+pub use lock::{Holder, VolumeLock};
+pub use open::{Opening, Volume, read_descriptor};
