@@ -65,7 +65,7 @@ pub struct FreshKey {
     /// What the file's head shall hold.
     pub wrapped: WrappedKey,
     /// The file's keys.
-    pub slot: Arc<FileKeySlot>,
+    pub keys: Arc<FileKeySlot>,
 }
 
 /// How to get a data key that is stored.
@@ -77,20 +77,19 @@ enum Way {
 }
 
 impl Keyring {
-    /// The keyring of `volume`, unlocked by its `volume_key`. `master_key` is the id (not an alias) of the key
-    /// that wraps.
+    /// The keyring of `volume`, unlocked by its `volume_key`. The master key that wrapped it wraps all others.
     #[must_use]
     pub fn new(
         kms: Arc<dyn Kms>,
         volume: VolumeId,
-        volume_key: &Key,
+        volume_key: Key,
         wrapped_volume_key: WrappedKey,
-        master_key: String,
         settings: Settings,
     ) -> Keyring {
         let clock = Arc::new(SystemClock);
+        let master_key = wrapped_volume_key.master_key.clone();
         let source = Source::new(kms, volume, master_key, &settings.also_allowed, clock);
-        Keyring::with_source(Arc::new(source), volume_key, wrapped_volume_key, settings)
+        Keyring::with_source(Arc::new(source), &volume_key, wrapped_volume_key, settings)
     }
 
     pub(super) fn with_source(
@@ -144,8 +143,8 @@ impl Keyring {
             (state.epoch, state.share(&inner.settings, now))
         };
         if let Some((id, wrapped, held)) = shared {
-            let slot = inner.adopt(epoch, node, id, &wrapped, &held)?;
-            return Ok(FreshKey { id, wrapped, slot });
+            let keys = inner.adopt(epoch, node, id, &wrapped, &held)?;
+            return Ok(FreshKey { id, wrapped, keys });
         }
         let NewKey {
             id,
@@ -166,8 +165,8 @@ impl Keyring {
                 drop(replaced);
             }
         }
-        let slot = inner.adopt(epoch, node, id, &wrapped, &held)?;
-        Ok(FreshKey { id, wrapped, slot })
+        let keys = inner.adopt(epoch, node, id, &wrapped, &held)?;
+        Ok(FreshKey { id, wrapped, keys })
     }
 
     /// The keys of the file `node`, whose head names the data key `id` and holds it as `wrapped`. However many

@@ -262,21 +262,21 @@ mod tests {
     use super::*;
     use crate::format::VolumeId;
     use crate::kms::clock::FakeClock;
-    use crate::kms::scripted::{MASTER, Scripted};
+    use crate::kms::scripted::{MASTER_KEY, ScriptedKms};
     use crate::sys::memory::SLOT;
 
     struct Scene {
-        kms: Arc<Scripted>,
+        kms: Arc<ScriptedKms>,
         clock: Arc<FakeClock>,
         pool: Pool,
     }
 
     fn scene(size: usize) -> Scene {
-        let (kms, clock) = (Scripted::new(), FakeClock::new());
+        let (kms, clock) = (Arc::new(ScriptedKms::new()), FakeClock::new());
         let source = Source::new(
             kms.clone(),
             VolumeId([1; 16]),
-            MASTER.to_owned(),
+            MASTER_KEY.to_owned(),
             &[],
             clock.clone(),
         );

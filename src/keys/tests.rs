@@ -8,7 +8,7 @@ use super::{KeyError, Keyring, ReusePolicy, Settings};
 use crate::crypto::Key;
 use crate::format::{DataKeyId, NodeId, VolumeId, WrappedKey};
 use crate::kms::clock::FakeClock;
-use crate::kms::scripted::{MASTER, Scripted};
+use crate::kms::scripted::{MASTER_KEY, ScriptedKms};
 use crate::kms::{EncryptionContext, Kms, Remedy};
 use crate::sys::memory::{Place, SLOT};
 
@@ -16,7 +16,7 @@ const VOLUME: VolumeId = VolumeId([1; 16]);
 const TTL: Duration = Duration::from_secs(100);
 
 struct Scene {
-    kms: Arc<Scripted>,
+    kms: Arc<ScriptedKms>,
     clock: Arc<FakeClock>,
     ring: Keyring,
 }
@@ -30,15 +30,15 @@ fn settings() -> Settings {
 }
 
 fn scene(settings: Settings) -> Scene {
-    let (kms, clock) = (Scripted::new(), FakeClock::new());
+    let (kms, clock) = (Arc::new(ScriptedKms::new()), FakeClock::new());
     let volume_key = kms
-        .generate_data_key(MASTER, &EncryptionContext::volume_key(VOLUME))
+        .generate_data_key(MASTER_KEY, &EncryptionContext::volume_key(VOLUME))
         .unwrap();
     let allowed = &settings.also_allowed;
     let source = Source::new(
         kms.clone(),
         VOLUME,
-        MASTER.to_owned(),
+        MASTER_KEY.to_owned(),
         allowed,
         clock.clone(),
     );
@@ -57,7 +57,7 @@ impl Scene {
         let id = DataKeyId::random();
         let made = self
             .kms
-            .generate_data_key(MASTER, &EncryptionContext::data_key(VOLUME, id))
+            .generate_data_key(MASTER_KEY, &EncryptionContext::data_key(VOLUME, id))
             .unwrap();
         (id, made.wrapped, made.key)
     }
@@ -103,7 +103,7 @@ fn file_keys_are_those_of_the_data_key() {
 fn new_file_can_be_opened_again_without_the_kms() {
     let scene = scene(settings());
     let fresh = scene.ring.fresh(node(1)).unwrap();
-    let keys = content(&fresh.slot);
+    let keys = content(&fresh.keys);
     let (id, wrapped) = (fresh.id, fresh.wrapped.clone());
     drop(fresh);
     let slot = scene.ring.file_keys(node(1), id, &wrapped).unwrap();
@@ -256,12 +256,12 @@ fn lock_wipes_everything_and_unlock_brings_open_files_back() {
     let (id, wrapped, _) = scene.stored();
     let open = scene.ring.file_keys(node(1), id, &wrapped).unwrap();
     let fresh = scene.ring.fresh(node(2)).unwrap();
-    let before = (content(&open), content(&fresh.slot));
+    let before = (content(&open), content(&fresh.keys));
     while scene.ring.status().pool == 0 {
         std::thread::yield_now();
     }
     let mut places = places(&scene.ring);
-    for slot in [&open, &fresh.slot] {
+    for slot in [&open, &fresh.keys] {
         places.extend(
             slot.with(|keys| [keys.content.place(), keys.header.place()])
                 .unwrap(),
@@ -292,7 +292,7 @@ fn lock_wipes_everything_and_unlock_brings_open_files_back() {
 
     let unlocked = scene.ring.unlock().unwrap();
     assert_eq!((unlocked.refilled, unlocked.failed.len()), (2, 0));
-    assert_eq!((content(&open), content(&fresh.slot)), before);
+    assert_eq!((content(&open), content(&fresh.keys)), before);
     assert!(scene.ring.with_volume(|_| ()).is_ok());
     assert!(scene.ring.fresh(node(4)).is_ok());
     assert_eq!(scene.ring.unlock().unwrap().refilled, 0);
@@ -301,7 +301,7 @@ fn lock_wipes_everything_and_unlock_brings_open_files_back() {
 #[test]
 fn unlock_is_refused_while_the_key_is_withdrawn_or_the_kms_away() {
     let scene = scene(settings());
-    let open = scene.ring.fresh(node(1)).unwrap().slot;
+    let open = scene.ring.fresh(node(1)).unwrap().keys;
     scene.ring.lock();
     for code in ["Rejected.Disabled", "Kms.Timeout", "Forbidden.KeyNotFound"] {
         scene.kms.fail(Some(code));
@@ -350,7 +350,7 @@ fn open_after_unlock_does_not_wait_for_a_call_from_before_the_lock() {
 #[test]
 fn lock_during_unlock_wins() {
     let scene = scene(settings());
-    let open = scene.ring.fresh(node(1)).unwrap().slot;
+    let open = scene.ring.fresh(node(1)).unwrap().keys;
     scene.ring.lock();
     scene.kms.close_gate();
     std::thread::scope(|threads| {
@@ -366,7 +366,7 @@ fn lock_during_unlock_wins() {
 #[test]
 fn lock_waits_for_uses_that_have_begun() {
     let scene = scene(settings());
-    let slot = scene.ring.fresh(node(1)).unwrap().slot;
+    let slot = scene.ring.fresh(node(1)).unwrap().keys;
     let place = slot.with(|keys| keys.content.place()).unwrap();
     let (begun, go_on) = (std::sync::Barrier::new(2), Duration::from_millis(50));
     std::thread::scope(|threads| {
@@ -410,11 +410,11 @@ fn one_bad_file_does_not_keep_the_volume_locked() {
 
 #[test]
 fn another_volume_key_than_before_is_refused() {
-    let (kms, clock) = (Scripted::new(), FakeClock::new());
+    let (kms, clock) = (Arc::new(ScriptedKms::new()), FakeClock::new());
     let made = kms
-        .generate_data_key(MASTER, &EncryptionContext::volume_key(VOLUME))
+        .generate_data_key(MASTER_KEY, &EncryptionContext::volume_key(VOLUME))
         .unwrap();
-    let source = Source::new(kms, VOLUME, MASTER.to_owned(), &[], clock);
+    let source = Source::new(kms, VOLUME, MASTER_KEY.to_owned(), &[], clock);
     let ring = Keyring::with_source(Arc::new(source), &Key::random(), made.wrapped, settings());
     ring.lock();
     let error = ring.unlock().unwrap_err();
@@ -425,7 +425,7 @@ fn another_volume_key_than_before_is_refused() {
 fn closed_files_and_old_keys_are_swept() {
     let scene = scene(settings());
     let fresh = scene.ring.fresh(node(1)).unwrap();
-    let place = fresh.slot.with(|keys| keys.content.place()).unwrap();
+    let place = fresh.keys.with(|keys| keys.content.place()).unwrap();
     assert_eq!(scene.ring.status().open_files, 1);
     drop(fresh);
     assert_eq!(place.peek(), [0; SLOT]);
@@ -463,7 +463,7 @@ fn reuse_ends_at_each_limit() {
     let (a, b, c, d) = (next(1), next(2), next(3), next(4));
     assert_eq!((a.id, a.id), (b.id, c.id));
     assert_ne!(a.id, d.id);
-    assert_ne!(content(&a.slot), content(&b.slot));
+    assert_ne!(content(&a.keys), content(&b.keys));
     scene.clock.advance(Duration::from_secs(10));
     let e = next(5);
     assert_ne!(d.id, e.id);
@@ -535,14 +535,7 @@ fn works_with_the_embedded_key_store() {
         .generate_data_key("alias/work", &EncryptionContext::volume_key(VOLUME))
         .unwrap();
     assert_eq!(made.wrapped.master_key, master);
-    let ring = Keyring::new(
-        store.clone(),
-        VOLUME,
-        &made.key,
-        made.wrapped,
-        master.clone(),
-        settings(),
-    );
+    let ring = Keyring::new(store.clone(), VOLUME, made.key, made.wrapped, settings());
     let fresh = ring.fresh(node(1)).unwrap();
     ring.lock();
     store.disable(&master).unwrap();
@@ -551,5 +544,5 @@ fn works_with_the_embedded_key_store() {
     store.enable(&master).unwrap();
     store.rotate(&master).unwrap();
     assert_eq!(ring.unlock().unwrap().refilled, 1);
-    assert!(fresh.slot.with(|_| ()).is_ok());
+    assert!(fresh.keys.with(|_| ()).is_ok());
 }

@@ -11,11 +11,11 @@ use crate::crypto::Key;
 use crate::format::WrappedKey;
 
 /// The id of its one master key.
-pub(crate) const MASTER: &str = "11111111-2222-4333-8444-555555555555";
+pub(crate) const MASTER_KEY: &str = "11111111-2222-4333-8444-555555555555";
 
 /// The scripted KMS. All methods work while calls are under way in other threads.
 #[derive(Default)]
-pub(crate) struct Scripted {
+pub(crate) struct ScriptedKms {
     generated: AtomicU64,
     decrypted: AtomicU64,
     script: Mutex<Script>,
@@ -30,9 +30,9 @@ struct Script {
     keys: HashMap<Vec<u8>, (Key, EncryptionContext)>,
 }
 
-impl Scripted {
-    pub(crate) fn new() -> std::sync::Arc<Scripted> {
-        std::sync::Arc::default()
+impl ScriptedKms {
+    pub(crate) fn new() -> ScriptedKms {
+        ScriptedKms::default()
     }
 
     /// From now on each call fails with the error of this code; `None` lets them succeed again.
@@ -40,7 +40,7 @@ impl Scripted {
         self.script.lock().failure = code.map(|code| KmsError::new(code, "as the test says"));
     }
 
-    /// From now on each call waits for [`Scripted::open_gate`].
+    /// From now on each call waits for [`ScriptedKms::open_gate`].
     pub(crate) fn close_gate(&self) {
         self.script.lock().gate_closed = true;
     }
@@ -87,7 +87,7 @@ impl Scripted {
     }
 }
 
-impl Kms for Scripted {
+impl Kms for ScriptedKms {
     fn describe(&self) -> String {
         "scripted KMS".to_owned()
     }
@@ -104,7 +104,7 @@ impl Kms for Scripted {
         Ok(GeneratedKey {
             key,
             wrapped: WrappedKey {
-                master_key: MASTER.to_owned(),
+                master_key: MASTER_KEY.to_owned(),
                 blob,
             },
         })
