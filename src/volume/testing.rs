@@ -13,7 +13,7 @@ use crate::kms::scripted::ScriptedKms;
 /// The KMS of all volumes of a test run.
 fn kms() -> Arc<ScriptedKms> {
     static KMS: OnceLock<Arc<ScriptedKms>> = OnceLock::new();
-    Arc::clone(KMS.get_or_init(|| ScriptedKms::new()))
+    Arc::clone(KMS.get_or_init(|| Arc::new(ScriptedKms::new())))
 }
 
 fn root(dir: &Path) -> OwnedFd {
