@@ -188,6 +188,7 @@ impl Fs {
             .inodes
             .renamed(ino, from.folder.inode.ino, from.name, link);
         self.let_go(gone);
+        self.tell_store(ino);
         Ok(())
     }
 
