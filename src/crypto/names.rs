@@ -13,6 +13,9 @@ use crate::format::stored_name::{DIGEST_LEN, NameFlags, PLAIN_MAX, RawName, SHOR
 
 const LABEL: &[u8; 8] = b"name\0\0\0\x01";
 const NONCE: [u8; NONCE_LEN] = [0; NONCE_LEN];
+/// Most bytes that are sealed into one name: a plain name, a zero byte and the instance that it replaced
+/// (`names::Label`, which also says what a plain name may be).
+const LABEL_MAX: usize = PLAIN_MAX + 1 + 16;
 
 /// A stored name, ready to be given to the backing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,14 +70,11 @@ pub fn open_name(
         (Sealed::Long(_), _) => return Err(Tampered),
     };
     let (tag, bytes) = sealed.split_first_chunk::<TAG_LEN>().ok_or(Tampered)?;
-    if bytes.is_empty() || bytes.len() > PLAIN_MAX {
+    if bytes.is_empty() || bytes.len() > LABEL_MAX {
         return Err(Tampered);
     }
     let mut plain = bytes.to_vec();
     Cipher::new(&keys.names).open(&NONCE, &ad(parent, name.node, name.flags), &mut plain, tag)?;
-    if plain.contains(&0) || plain.contains(&b'/') || plain == b"." || plain == b".." {
-        return Err(Tampered);
-    }
     Ok(plain)
 }
 

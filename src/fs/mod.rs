@@ -1,1 +1,33 @@
 //! The file system, without FUSE: inodes, handles, content, directories, attributes.
+//!
+//! [`Fs`] has one method for each call, spread over one file for each kind of call. It knows no transport: what
+//! goes in and comes out are the plain values of [`types`]. Guards are held for one directory or one file,
+//! never for the whole, and none is held while a call waits for the KMS or moves content.
+
+mod attr;
+mod create;
+mod directory;
+pub mod error;
+mod filesystem;
+mod handles;
+mod inodes;
+pub mod io;
+mod link;
+mod lookup;
+mod names;
+mod open;
+mod promote;
+mod reach;
+mod remove;
+mod rename;
+mod spot;
+mod statfs;
+mod symlink;
+pub mod types;
+mod xattr;
+
+pub use directory::{Listed, ListedPlus};
+pub use error::{FsError, Result};
+pub use filesystem::Fs;
+pub use promote::Promoter;
+pub use statfs::Usage;

@@ -1,1 +1,10 @@
-//! Thin adapters from the kernel's transport to `fs`; the only room that knows `fuser`.
+//! FUSE: the thin adapter from the kernel's protocol to [`crate::fs`]. The only room that knows `fuser`.
+
+mod adapter;
+mod answer;
+mod capabilities;
+mod convert;
+mod flusher;
+mod session;
+
+pub use session::{MountOptions, Session, Unmounter, unmount};

@@ -8,6 +8,8 @@ pub mod clock;
 pub mod context;
 pub mod error;
 pub mod local;
+#[cfg(test)]
+pub(crate) mod scripted;
 pub mod uuid;
 
 pub use api::{

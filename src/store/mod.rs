@@ -1,1 +1,31 @@
 //! Sealed bytes made durable: chunk files, the redo journal, commit, checkpoint, recovery. Knows no key and no plain text.
+//!
+//! A file in use is a [`Content`]; the order in which a commit and a checkpoint do things, and why, stands at
+//! the top of `commit` and `checkpoint`; what a crash leaves at each point, in FORMAT.md.
+
+mod checkpoint;
+mod commit;
+mod content;
+mod error;
+mod journal;
+mod medium;
+mod open;
+mod overlay;
+mod place;
+mod plan;
+mod posix;
+mod put;
+mod reach;
+mod recovery;
+mod shared;
+
+pub use crate::format::journal::Run;
+pub use content::Content;
+pub use error::{Place, StoreError};
+pub use journal::{JOURNAL_MIN, JournalUse};
+pub use medium::{Found, Medium, Modified, StoredFile, StoredPath};
+pub use open::{Store, StoreStatus};
+pub use posix::{JOURNAL, PosixFile, PosixMedium};
+pub use put::Change;
+pub use recovery::Recovery;
+pub use shared::Settings;

@@ -1,3 +1,5 @@
 //! What the kernel offers and std does not: locked memory, *at calls, credentials. All `unsafe` lives here.
 
+pub mod creator;
 pub mod memory;
+pub mod stat;

@@ -49,7 +49,10 @@ pub enum VolumeError {
 
 impl VolumeError {
     pub(super) fn io(what: &'static str) -> impl Fn(rustix::io::Errno) -> Self {
-        move |errno| Self::Io { what, source: errno.into() }
+        move |errno| Self::Io {
+            what,
+            source: errno.into(),
+        }
     }
 
     pub(super) fn std(what: &'static str) -> impl Fn(io::Error) -> Self {

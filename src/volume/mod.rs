@@ -4,6 +4,8 @@ mod create;
 mod error;
 mod lock;
 mod open;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use create::{Creation, create};
 pub use error::VolumeError;

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -15,7 +16,7 @@ use crate::format::descriptor::{Descriptor, FILE_NAME, LEN_MAX, RawDescriptor};
 use crate::format::{Geometry, NodeId, VolumeId};
 use crate::keys::{self, Keyring};
 use crate::kms::{EncryptionContext, Kms};
-use crate::store::{self, PosixMedium, Recovery, Store};
+use crate::store::{self, PosixMedium, Store};
 
 /// A volume in use by this process.
 pub struct Volume {
@@ -35,8 +36,6 @@ pub struct Volume {
     pub read_only: bool,
     /// What it is, authenticated.
     pub descriptor: Descriptor,
-    /// What recovery did when it was opened.
-    pub recovery: Recovery,
     _lock: VolumeLock,
 }
 
@@ -47,8 +46,10 @@ pub struct Opening {
     pub read_only: bool,
     /// For the keyring.
     pub keys: keys::Settings,
-    /// For the store.
-    pub store: store::Settings,
+    /// Bytes of the journal.
+    pub journal_bytes: u64,
+    /// How often everything is made durable that nobody has synced.
+    pub commit_interval: Duration,
 }
 
 /// Reads the descriptor of the volume in `root`: well-formed, not yet authenticated. It tells which KMS to ask.
@@ -83,14 +84,19 @@ impl Volume {
         let subkeys = volume_keys(&volume_key, id);
         let descriptor = open_descriptor(raw, &subkeys).map_err(|_| VolumeError::Tampered)?;
         let geometry = descriptor.geometry()?;
-        let backing = root.try_clone().map_err(VolumeError::std("opening the backing"))?;
-        let medium = Arc::new(PosixMedium::new(backing));
+        let backing = root
+            .try_clone()
+            .map_err(VolumeError::std("opening the backing"))?;
+        let medium = Box::new(PosixMedium::new(backing));
         let settings = store::Settings {
+            geometry,
             overwrite: descriptor.overwrite,
             read_only: opening.read_only,
-            ..opening.store
+            journal_bytes: opening.journal_bytes,
+            commit_interval: opening.commit_interval,
+            ..store::Settings::new(geometry)
         };
-        let (store, recovery) = Store::open(medium, geometry, settings)?;
+        let store = Store::open(medium, settings)?;
         Ok(Self {
             id,
             root_node: descriptor.root,
@@ -99,7 +105,6 @@ impl Volume {
             store,
             read_only: opening.read_only,
             descriptor,
-            recovery,
             root,
             _lock: lock,
         })

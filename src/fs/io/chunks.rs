@@ -4,12 +4,16 @@ use super::ContentError;
 use super::file::{File, Live};
 use crate::crypto::chunk::ChunkCipher;
 use crate::format::Entry;
-use crate::format::head::Body;
 
 impl File {
     /// Reads the present chunks from `first` on, one for each chunk size of `out`, and opens them where
     /// they lie. What a chunk does not have is zero.
-    pub(super) fn open_run(&self, cipher: &ChunkCipher, first: u64, out: &mut [u8]) -> Result<(), ContentError> {
+    pub(super) fn open_run(
+        &self,
+        cipher: &ChunkCipher,
+        first: u64,
+        out: &mut [u8],
+    ) -> Result<(), ContentError> {
         let chunk_size = self.geometry().chunk_size() as usize;
         let mut entries = vec![Entry::UNWRITTEN; out.len().div_ceil(chunk_size)];
         self.content.read(first, &mut entries, out)?;
@@ -20,7 +24,13 @@ impl File {
     }
 
     /// Opens one chunk in `bytes`, which may be shorter than it only behind the end of the file.
-    fn open_chunk(&self, cipher: &ChunkCipher, index: u64, entry: &Entry, bytes: &mut [u8]) -> Result<(), ContentError> {
+    fn open_chunk(
+        &self,
+        cipher: &ChunkCipher,
+        index: u64,
+        entry: &Entry,
+        bytes: &mut [u8],
+    ) -> Result<(), ContentError> {
         let damaged = || ContentError::Chunk {
             node: self.node,
             chunk: index,
@@ -34,16 +44,13 @@ impl File {
     }
 
     /// The plain bytes of one chunk of the file, as many as a chunk has; zeros where there are none.
-    pub(super) fn plain_chunk(&self, live: &Live, cipher: &ChunkCipher, index: u64) -> Result<Vec<u8>, ContentError> {
+    pub(super) fn plain_chunk(
+        &self,
+        live: &Live,
+        cipher: &ChunkCipher,
+        index: u64,
+    ) -> Result<Vec<u8>, ContentError> {
         let geometry = self.geometry();
-        if live.head.body == Body::Inline {
-            let mut plain = match index {
-                0 => self.open_inline(live, cipher)?,
-                _ => Vec::new(),
-            };
-            plain.resize(geometry.chunk_size() as usize, 0);
-            return Ok(plain);
-        }
         let mut plain = vec![0; geometry.chunk_size() as usize];
         let there = index < geometry.chunks(live.head.size);
         if there && !live.head.is_absent(geometry.group_of(index)) {

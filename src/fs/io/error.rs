@@ -10,7 +10,9 @@ use crate::store::StoreError;
 #[derive(Debug, Error)]
 pub enum ContentError {
     /// A chunk does not open: its bytes or its tag entry are not what was sealed for this place.
-    #[error("chunk {chunk} of file {node}, stored at offset {offset}, does not open: damaged, or not sealed for this place")]
+    #[error(
+        "chunk {chunk} of file {node}, stored at offset {offset}, does not open: damaged, or not sealed for this place"
+    )]
     Chunk {
         /// The file.
         node: NodeId,
@@ -20,7 +22,9 @@ pub enum ContentError {
         offset: u64,
     },
     /// The head does not open, or is not the head of this file.
-    #[error("the head of file {node} does not open: damaged, or the head of another file or volume")]
+    #[error(
+        "the head of file {node} does not open: damaged, or the head of another file or volume"
+    )]
     Head {
         /// The file.
         node: NodeId,
@@ -38,6 +42,14 @@ pub enum ContentError {
     Emptied {
         /// The file.
         node: NodeId,
+    },
+    /// The stored file cannot be opened.
+    #[error("file {node} cannot be opened in the backing: {source}")]
+    Unopened {
+        /// The file.
+        node: NodeId,
+        /// What the operating system said.
+        source: std::io::Error,
     },
     /// The size is beyond what a file can have (EFBIG).
     #[error("file {node} cannot have {size} bytes")]

@@ -13,7 +13,7 @@ use crate::format::head::{Body, Features, Head, RawHead};
 use crate::format::wrapped::Slot;
 use crate::format::{Geometry, NodeId};
 use crate::keys::FileKeySlot;
-use crate::store::{Change, Content, Run, StoredPath};
+use crate::store::{Change, Content, PosixFile, Run, StoredFile, StoredPath};
 use crate::volume::Volume;
 
 /// One open file. Reads of it go in parallel, a write excludes reads and other writes of this file only.
@@ -42,11 +42,14 @@ impl File {
         volume: &Arc<Volume>,
         node: NodeId,
         born: bool,
-        newly_created: bool,
         open: impl FnOnce() -> io::Result<(OwnedFd, StoredPath)>,
     ) -> Result<Self, ContentError> {
-        let content = volume.store.content(node, newly_created, open)?;
-        let live = match content.head() {
+        let opened = volume.store.content(node, || {
+            let (file, path) = open()?;
+            Ok((Box::new(PosixFile::new(file)) as Box<dyn StoredFile>, path))
+        });
+        let content = opened.map_err(|source| ContentError::Unopened { node, source })?;
+        let live = match content.head()? {
             None if born => return Err(ContentError::Emptied { node }),
             None => None,
             Some(page) => Self::unlock(volume, node, &page)?,
@@ -68,7 +71,9 @@ impl File {
         let Some(raw) = RawHead::parse(page).map_err(malformed)? else {
             return Ok(None);
         };
-        let opened = volume.keyring.with_volume(|keys| open_head(&raw, volume.id, node, keys))?;
+        let opened = volume
+            .keyring
+            .with_volume(|keys| open_head(&raw, volume.id, node, keys))?;
         let head = opened.map_err(|_| ContentError::Head { node })?;
         let wrapped = head.wrapped.get().map_err(malformed)?;
         let wrapped = wrapped.ok_or(ContentError::Head { node })?;
@@ -101,7 +106,10 @@ impl File {
         self.volume.geometry
     }
 
-    pub(super) fn with_live<R>(&self, read: impl FnOnce(&Live) -> Result<R, ContentError>) -> Option<Result<R, ContentError>> {
+    pub(super) fn with_live<R>(
+        &self,
+        read: impl FnOnce(&Live) -> Result<R, ContentError>,
+    ) -> Option<Result<R, ContentError>> {
         self.state.read().as_ref().map(read)
     }
 
@@ -112,7 +120,10 @@ impl File {
     /// What a file is when its first byte comes: a data key of its own, and no content.
     pub(super) fn newborn(&self) -> Result<Live, ContentError> {
         let fresh = self.volume.keyring.fresh(self.node)?;
-        let malformed = |source| ContentError::Malformed { node: self.node, source };
+        let malformed = |source| ContentError::Malformed {
+            node: self.node,
+            source,
+        };
         let head = Head {
             volume: self.volume.id,
             node: self.node,
@@ -125,36 +136,53 @@ impl File {
             wrapped_second: Slot::EMPTY,
             absent: Vec::new(),
         };
-        Ok(Live { head, keys: fresh.keys })
+        Ok(Live {
+            head,
+            keys: fresh.keys,
+        })
     }
 
     /// The image of `live`'s head, sealed.
     pub(super) fn sealed_head(&self, live: &Live) -> Result<Vec<u8>, ContentError> {
-        let malformed = |source| ContentError::Malformed { node: self.node, source };
-        let sealed = self.volume.keyring.with_volume(|volume| {
-            live.keys.with(|file| seal_head(&live.head, file, volume))
-        })?;
+        let malformed = |source| ContentError::Malformed {
+            node: self.node,
+            source,
+        };
+        let sealed = self
+            .volume
+            .keyring
+            .with_volume(|volume| live.keys.with(|file| seal_head(&live.head, file, volume)))?;
         sealed?.map_err(malformed)
     }
 
     /// Runs `f` with the cipher of the file's chunks.
-    pub(super) fn with_cipher<R>(&self, live: &Live, f: impl FnOnce(&ChunkCipher) -> R) -> Result<R, ContentError> {
-        Ok(live.keys.with(|keys| f(&ChunkCipher::new(keys, self.node)))?)
+    pub(super) fn with_cipher<R>(
+        &self,
+        live: &Live,
+        f: impl FnOnce(&ChunkCipher) -> R,
+    ) -> Result<R, ContentError> {
+        Ok(live
+            .keys
+            .with(|keys| f(&ChunkCipher::new(keys, self.node)))?)
     }
 
     /// Gives the store what `next` is, where it differs from `live`, together with `runs`.
-    pub(super) fn put(&self, live: &mut Option<Live>, next: Live, edit: Edit<'_>) -> Result<(), ContentError> {
+    pub(super) fn put(
+        &self,
+        live: &mut Option<Live>,
+        next: Live,
+        edit: Edit<'_>,
+    ) -> Result<(), ContentError> {
         let same = live.as_ref().is_some_and(|live| live.head == next.head);
         let head = match edit.page {
             Some(page) => Some(page),
             None if same => None,
             None => Some(self.sealed_head(&next)?),
         };
-        self.content.put(Change {
-            head,
-            runs: edit.runs,
-            together: edit.together,
-            freed: edit.freed,
+        self.content.put(&Change {
+            head: head.as_deref(),
+            runs: &edit.runs,
+            together: edit.together && head.is_some(),
         })?;
         *live = Some(next);
         Ok(())
@@ -168,8 +196,6 @@ pub(super) struct Edit<'a> {
     pub page: Option<Vec<u8>>,
     /// Chunks, sealed.
     pub runs: Vec<Run<'a>>,
-    /// Whether head and chunks become durable as one.
+    /// Whether the head, if it changes, and the chunks become durable as one.
     pub together: bool,
-    /// Chunks whose place may be given back to the backing.
-    pub freed: Vec<std::ops::Range<u64>>,
 }

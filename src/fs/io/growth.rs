@@ -18,7 +18,13 @@ pub struct Growth {
 }
 
 /// A file of `old` chunks becomes one of `new` chunks (`new >= old`), and the chunks `written` are given data.
-pub fn grow(geometry: Geometry, absent: &[GroupRun], old: u64, new: u64, written: &Range<u64>) -> Growth {
+pub fn grow(
+    geometry: Geometry,
+    absent: &[GroupRun],
+    old: u64,
+    new: u64,
+    written: &Range<u64>,
+) -> Growth {
     let mut growth = Growth::default();
     let mut gone = Groups::from_runs(absent);
     if !written.is_empty() {
@@ -26,11 +32,19 @@ pub fn grow(geometry: Geometry, absent: &[GroupRun], old: u64, new: u64, written
             let chunks = geometry.chunks_of(group);
             // In a group that is new or was absent, every other chunk is a hole; in one that was there,
             // only those behind the old end are.
-            let from = if gone.remove(group) { chunks.start } else { chunks.start.max(old) };
+            let from = if gone.remove(group) {
+                chunks.start
+            } else {
+                chunks.start.max(old)
+            };
             growth.punch(from..chunks.end.min(new), written);
         }
     }
-    let touched = |group| geometry.chunks_of(group).any(|chunk| written.contains(&chunk));
+    let touched = |group| {
+        geometry
+            .chunks_of(group)
+            .any(|chunk| written.contains(&chunk))
+    };
     if old < new {
         let edge = geometry.group_of(old);
         let first_new = if geometry.chunks_of(edge).start < old {
@@ -52,7 +66,12 @@ pub fn grow(geometry: Geometry, absent: &[GroupRun], old: u64, new: u64, written
 }
 
 /// The runs after the groups `punched` became holes as a whole.
-pub fn with_absent(geometry: Geometry, absent: &[GroupRun], chunks: u64, punched: Range<u64>) -> Growth {
+pub fn with_absent(
+    geometry: Geometry,
+    absent: &[GroupRun],
+    chunks: u64,
+    punched: Range<u64>,
+) -> Growth {
     let mut holes = Vec::new();
     let mut gone = Groups::from_runs(absent);
     gone.add(punched, &(0..0));
@@ -100,7 +119,11 @@ struct Groups(Vec<Range<u64>>);
 
 impl Groups {
     fn from_runs(runs: &[GroupRun]) -> Self {
-        Self(runs.iter().map(|run| u64::from(run.first)..run.end()).collect())
+        Self(
+            runs.iter()
+                .map(|run| u64::from(run.first)..run.end())
+                .collect(),
+        )
     }
 
     fn contains(&self, group: u64) -> bool {
@@ -128,7 +151,8 @@ impl Groups {
                 range.start.max(except.end)..range.end,
             ],
         };
-        self.0.extend(parts.into_iter().filter(|part| !part.is_empty()));
+        self.0
+            .extend(parts.into_iter().filter(|part| !part.is_empty()));
         self.0.sort_by_key(|range| range.start);
         let mut merged: Vec<Range<u64>> = Vec::with_capacity(self.0.len());
         for range in self.0.drain(..) {
@@ -142,7 +166,12 @@ impl Groups {
 
     /// The runs, at most [`ABSENT_MAX`]: the smallest of more become ordinary groups with an entry for
     /// each hole.
-    fn into_runs(mut self, geometry: Geometry, chunks: u64, holes: &mut Vec<Range<u64>>) -> Vec<GroupRun> {
+    fn into_runs(
+        mut self,
+        geometry: Geometry,
+        chunks: u64,
+        holes: &mut Vec<Range<u64>>,
+    ) -> Vec<GroupRun> {
         while self.0.len() > ABSENT_MAX {
             let smallest = (0..self.0.len()).min_by_key(|at| self.0[*at].end - self.0[*at].start);
             let groups = self.0.remove(smallest.unwrap_or(0));
@@ -179,7 +208,13 @@ mod tests {
         let chunks = (8 << 30) / 4096;
         let growth = grow(geometry(), &[], 0, chunks, &(0..0));
         assert_eq!(growth.holes, []);
-        assert_eq!(growth.absent, [GroupRun { first: 0, count: 16385 }]);
+        assert_eq!(
+            growth.absent,
+            [GroupRun {
+                first: 0,
+                count: 16385
+            }]
+        );
     }
 
     /// What each chunk of a file is: data, a hole with an entry, or in an absent group.
@@ -232,7 +267,12 @@ mod tests {
 
     #[test]
     fn too_many_runs_become_entries() {
-        let absent: Vec<_> = (0..128).map(|n| GroupRun { first: 2 * n + 1, count: 1 }).collect();
+        let absent: Vec<_> = (0..128)
+            .map(|n| GroupRun {
+                first: 2 * n + 1,
+                count: 1,
+            })
+            .collect();
         let chunks = geometry().chunks_of(400).end;
         let growth = with_absent(geometry(), &absent, chunks, 300..310);
         assert_eq!(growth.absent.len(), 128);

@@ -18,7 +18,44 @@ pub enum Seek {
     Hole,
 }
 
+/// What fallocate(2) does with a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AllocateMode {
+    /// Extends the file over it, unless its size is to be kept.
+    Reserve {
+        /// FALLOC_FL_KEEP_SIZE.
+        keep_size: bool,
+    },
+    /// FALLOC_FL_PUNCH_HOLE.
+    PunchHole,
+    /// FALLOC_FL_ZERO_RANGE.
+    ZeroRange {
+        /// FALLOC_FL_KEEP_SIZE.
+        keep_size: bool,
+    },
+}
+
 impl File {
+    /// Does what fallocate(2) does in `mode` with the `len` bytes from `offset` on. No space is set aside: what
+    /// a chunk will take is known to the backing only when it is sealed.
+    ///
+    /// # Errors
+    /// [`ContentError`]; the file is then as it was before.
+    pub fn allocate(&self, mode: AllocateMode, offset: u64, len: u64) -> Result<(), ContentError> {
+        let end = self.checked_size(offset.saturating_add(len))?;
+        match mode {
+            AllocateMode::Reserve { keep_size: true } => Ok(()),
+            AllocateMode::Reserve { keep_size: false } => self.extend(end),
+            AllocateMode::PunchHole | AllocateMode::ZeroRange { keep_size: true } => {
+                self.punch(offset..end)
+            }
+            AllocateMode::ZeroRange { keep_size: false } => {
+                self.punch(offset..end)?;
+                self.extend(end)
+            }
+        }
+    }
+
     /// Makes `range`, as far as it lies within the file, read as zeros, and gives its place back
     /// (FALLOC_FL_PUNCH_HOLE; FALLOC_FL_ZERO_RANGE reads the same).
     ///
@@ -34,18 +71,15 @@ impl File {
             return Ok(());
         }
         if before.head.body == Body::Inline {
-            let mut plain = self.with_cipher(&before, |cipher| self.open_inline(&before, cipher))??;
+            let mut plain =
+                self.with_cipher(&before, |cipher| self.open_inline(&before, cipher))??;
             plain[range.start as usize..range.end as usize].fill(0);
             return self.put_inline(&mut live, before, &plain);
         }
         self.punch_chunks(&mut live, before, range)
     }
 
-    /// Extends the file to `end` bytes if it is shorter (fallocate(2) without FALLOC_FL_KEEP_SIZE).
-    ///
-    /// # Errors
-    /// [`ContentError`]; the file is then as it was before.
-    pub fn extend(&self, end: u64) -> Result<(), ContentError> {
+    fn extend(&self, end: u64) -> Result<(), ContentError> {
         match end > self.size() {
             true => self.resize(end),
             false => Ok(()),
@@ -58,7 +92,8 @@ impl File {
     /// # Errors
     /// [`ContentError`] when a hole is not authentic.
     pub fn seek(&self, offset: u64, what: Seek) -> Result<Option<u64>, ContentError> {
-        self.with_live(|live| self.seek_in(live, offset, what)).unwrap_or(Ok(None))
+        self.with_live(|live| self.seek_in(live, offset, what))
+            .unwrap_or(Ok(None))
     }
 
     fn seek_in(&self, live: &Live, offset: u64, what: Seek) -> Result<Option<u64>, ContentError> {
@@ -90,10 +125,18 @@ impl File {
         let mut entries = vec![Entry::UNWRITTEN; (chunks.end - chunks.start) as usize];
         self.content.read(chunks.start, &mut entries, &mut [])?;
         let wanted = |entry: &Entry| entry.is_hole() == (what == Seek::Hole);
-        Ok(chunks.zip(&entries).find(|(_, entry)| wanted(entry)).map(|(chunk, _)| chunk))
+        Ok(chunks
+            .zip(&entries)
+            .find(|(_, entry)| wanted(entry))
+            .map(|(chunk, _)| chunk))
     }
 
-    fn punch_chunks(&self, live: &mut Option<Live>, before: Live, range: Range<u64>) -> Result<(), ContentError> {
+    fn punch_chunks(
+        &self,
+        live: &mut Option<Live>,
+        before: Live,
+        range: Range<u64>,
+    ) -> Result<(), ContentError> {
         let geometry = self.geometry();
         let chunks = geometry.chunks(before.head.size);
         let whole = whole_of(&range, geometry.chunk_size(), before.head.size);
@@ -103,9 +146,15 @@ impl File {
         next.head.absent = growth.absent;
         let in_groups = match groups.is_empty() {
             true => whole.start..whole.start,
-            false => geometry.chunks_of(groups.start).start..geometry.chunks_of(groups.end - 1).end.min(chunks),
+            false => {
+                geometry.chunks_of(groups.start).start
+                    ..geometry.chunks_of(groups.end - 1).end.min(chunks)
+            }
         };
-        let singly = [whole.start..in_groups.start, in_groups.end.max(whole.start)..whole.end];
+        let singly = [
+            whole.start..in_groups.start,
+            in_groups.end.max(whole.start)..whole.end,
+        ];
         let mut holes: Vec<Range<u64>> = growth.holes;
         for part in singly {
             holes.extend(self.present(&before, part));
@@ -124,12 +173,14 @@ impl File {
                 plain.truncate(geometry.len_in(chunk, before.head.size) as usize);
                 kept.push(seal_one(cipher, chunk, &plain));
             }
-            let holes = holes.iter().map(|range| seal_holes(cipher, range)).collect();
+            let holes = holes
+                .iter()
+                .map(|range| seal_holes(cipher, range))
+                .collect();
             Ok::<_, ContentError>(Beside { holes, kept })
         })??;
         let mut edit = sealed.edit();
         edit.together = true;
-        edit.freed = vec![whole];
         self.put(live, next, edit)
     }
 
@@ -181,7 +232,10 @@ fn edges_of(range: &Range<u64>, whole: &Range<u64>, chunk_size: u64) -> Vec<Rang
     }
     let front = range.start..whole.start * chunk_size;
     let back = (whole.end * chunk_size).max(front.end)..range.end;
-    [front, back].into_iter().filter(|part| !part.is_empty()).collect()
+    [front, back]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect()
 }
 
 #[cfg(test)]

@@ -4,23 +4,31 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::ContentError;
 use super::file::{Edit, File, Live};
+use super::resize::seal_one;
 use crate::crypto::chunk::ChunkCipher;
-use crate::format::head::{Body, INLINE_ENTRY_OFFSET, INLINE_MAX, INLINE_OFFSET};
 use crate::format::Entry;
+use crate::format::head::{Body, INLINE_ENTRY_OFFSET, INLINE_MAX, INLINE_OFFSET};
+use crate::store::Run;
 
 impl File {
     /// The content of a file whose body is inline.
-    pub(super) fn open_inline(&self, live: &Live, cipher: &ChunkCipher) -> Result<Vec<u8>, ContentError> {
+    pub(super) fn open_inline(
+        &self,
+        live: &Live,
+        cipher: &ChunkCipher,
+    ) -> Result<Vec<u8>, ContentError> {
         let damaged = || ContentError::Chunk {
             node: self.node,
             chunk: 0,
             offset: INLINE_OFFSET as u64,
         };
         // A file that is only now being born has nothing stored.
-        let Some(page) = self.content.head() else {
+        let Some(page) = self.content.head()? else {
             return Ok(Vec::new());
         };
-        let entry = page.get(INLINE_ENTRY_OFFSET..INLINE_OFFSET).ok_or_else(damaged)?;
+        let entry = page
+            .get(INLINE_ENTRY_OFFSET..INLINE_OFFSET)
+            .ok_or_else(damaged)?;
         let entry = Entry::read_from_bytes(entry).map_err(|_| damaged())?;
         let sealed = page[INLINE_OFFSET..].get(..entry.len() as usize);
         let mut plain = sealed.ok_or_else(damaged)?.to_vec();
@@ -32,7 +40,12 @@ impl File {
     }
 
     /// Makes `plain` the content of the file, inline.
-    pub(super) fn put_inline(&self, live: &mut Option<Live>, mut next: Live, plain: &[u8]) -> Result<(), ContentError> {
+    pub(super) fn put_inline(
+        &self,
+        live: &mut Option<Live>,
+        mut next: Live,
+        plain: &[u8],
+    ) -> Result<(), ContentError> {
         next.head.size = plain.len() as u64;
         next.head.body = Body::Inline;
         next.head.absent.clear();
@@ -53,5 +66,38 @@ impl File {
             ..Edit::default()
         };
         self.put(live, next, edit)
+    }
+
+    /// The file as one whose body is in chunks, before a change that page 0 has no room for. What was inline
+    /// becomes chunk 0, as one with the head; an empty body needs nothing.
+    pub(super) fn leave_inline(
+        &self,
+        live: &mut Option<Live>,
+        before: Live,
+    ) -> Result<Live, ContentError> {
+        if before.head.body == Body::Chunked {
+            return Ok(before);
+        }
+        let mut next = before;
+        if next.head.size == 0 {
+            next.head.body = Body::Chunked;
+            return Ok(next);
+        }
+        let (chunk, entry, data) = self.with_cipher(&next, |cipher| {
+            let plain = self.open_inline(&next, cipher)?;
+            Ok::<_, ContentError>(seal_one(cipher, 0, &plain))
+        })??;
+        next.head.body = Body::Chunked;
+        let edit = Edit {
+            runs: vec![Run {
+                first: chunk,
+                entries: std::slice::from_ref(&entry),
+                data: &data,
+            }],
+            together: true,
+            ..Edit::default()
+        };
+        self.put(live, next.clone(), edit)?;
+        Ok(next)
     }
 }

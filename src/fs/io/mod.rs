@@ -14,7 +14,10 @@ mod resize;
 mod size;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::ContentError;
 pub use file::File;
-pub use holes::Seek;
+pub use holes::{AllocateMode, Seek};
 pub use size::stored_size;

@@ -36,11 +36,21 @@ impl File {
 
     /// Reads `offset..end`, which is within the file: the store reads each run of present chunks straight
     /// into `out`, and they are opened there.
-    fn read_chunks(&self, live: &Live, cipher: &ChunkCipher, offset: u64, end: u64, out: &mut Vec<u8>) -> Result<(), ContentError> {
+    fn read_chunks(
+        &self,
+        live: &Live,
+        cipher: &ChunkCipher,
+        offset: u64,
+        end: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ContentError> {
         let geometry = self.geometry();
         let chunks = geometry.chunk_at(offset)..geometry.chunks(end);
         let begin = geometry.plain_offset(chunks.start);
-        out.resize(((chunks.end - chunks.start) * geometry.chunk_size()) as usize, 0);
+        out.resize(
+            ((chunks.end - chunks.start) * geometry.chunk_size()) as usize,
+            0,
+        );
         let mut next = chunks.start;
         while next < chunks.end {
             let group = geometry.group_of(next);

@@ -35,16 +35,20 @@ impl File {
         if size < before.head.size {
             return self.cut_chunks(&mut live, before, size);
         }
+        let before = self.leave_inline(&mut live, before)?;
         let grown = self.grown(&before, size, &(0..0))?;
         let beside = self.with_cipher(&before, |cipher| grown.seal(cipher))?;
-        let mut edit = beside.edit();
-        edit.together = grown.leaves_inline;
-        self.put(&mut live, grown.next, edit)
+        self.put(&mut live, grown.next, beside.edit())
     }
 
     /// Cuts a body in chunks to `size` bytes, more than none: what remains of the last chunk is sealed anew
     /// at its own length, as one with the size, so that no later extension can show what was cut off.
-    fn cut_chunks(&self, live: &mut Option<Live>, before: Live, size: u64) -> Result<(), ContentError> {
+    fn cut_chunks(
+        &self,
+        live: &mut Option<Live>,
+        before: Live,
+        size: u64,
+    ) -> Result<(), ContentError> {
         let geometry = self.geometry();
         let chunks = geometry.chunks(size);
         let len = u64::from(geometry.len_in(chunks - 1, size));
@@ -66,41 +70,55 @@ impl File {
     }
 
     /// What the file becomes when it grows to `size` and the chunks `written` are given data.
-    pub(super) fn grown(&self, before: &Live, size: u64, written: &Range<u64>) -> Result<Grown, ContentError> {
+    pub(super) fn grown(
+        &self,
+        before: &Live,
+        size: u64,
+        written: &Range<u64>,
+    ) -> Result<Grown, ContentError> {
         let geometry = self.geometry();
         let old = geometry.chunks(before.head.size);
-        let growth = grow(geometry, &before.head.absent, old, geometry.chunks(size), written);
+        let growth = grow(
+            geometry,
+            &before.head.absent,
+            old,
+            geometry.chunks(size),
+            written,
+        );
         let mut next = before.clone();
         next.head.size = size;
-        next.head.body = Body::Chunked;
         next.head.absent = growth.absent;
         Ok(Grown {
             next,
             holes: growth.holes,
             kept: self.kept_end(before, size, written)?,
-            leaves_inline: before.head.body == Body::Inline && before.head.size > 0,
         })
     }
 
-    /// The old last chunk, where it must be sealed anew although nothing is written to it: because it was
-    /// inline, or because it has bytes behind the old end (a crash can keep the chunk of an append and not
-    /// the size), which an extension must not show.
-    fn kept_end(&self, before: &Live, size: u64, written: &Range<u64>) -> Result<Option<(u64, Vec<u8>)>, ContentError> {
+    /// The old last chunk, where it must be sealed anew although nothing is written to it, because it has bytes
+    /// behind the old end (a crash can keep the chunk of an append and not the size), which an extension must
+    /// not show.
+    fn kept_end(
+        &self,
+        before: &Live,
+        size: u64,
+        written: &Range<u64>,
+    ) -> Result<Option<(u64, Vec<u8>)>, ContentError> {
         let geometry = self.geometry();
         let Some(last) = geometry.chunks(before.head.size).checked_sub(1) else {
             return Ok(None);
         };
         let len = geometry.len_in(last, before.head.size) as usize;
-        let inline = before.head.body == Body::Inline;
         let whole = len as u64 == geometry.chunk_size();
         let absent = before.head.is_absent(geometry.group_of(last));
         if written.contains(&last) || size <= before.head.size || whole || absent {
             return Ok(None);
         }
-        if !inline && self.entry(last)?.len() as usize <= len {
+        if self.entry(last)?.len() as usize <= len {
             return Ok(None);
         }
-        let mut plain = self.with_cipher(before, |cipher| self.plain_chunk(before, cipher, last))??;
+        let mut plain =
+            self.with_cipher(before, |cipher| self.plain_chunk(before, cipher, last))??;
         plain.truncate(len);
         Ok(Some((last, plain)))
     }
@@ -116,7 +134,6 @@ impl File {
 /// What a growth makes of a file, decided and not yet sealed.
 pub(super) struct Grown {
     pub next: Live,
-    pub leaves_inline: bool,
     holes: Vec<Range<u64>>,
     kept: Option<(u64, Vec<u8>)>,
 }
@@ -124,8 +141,16 @@ pub(super) struct Grown {
 impl Grown {
     pub(super) fn seal(&self, cipher: &ChunkCipher) -> Beside {
         Beside {
-            holes: self.holes.iter().map(|range| seal_holes(cipher, range)).collect(),
-            kept: self.kept.iter().map(|(chunk, plain)| seal_one(cipher, *chunk, plain)).collect(),
+            holes: self
+                .holes
+                .iter()
+                .map(|range| seal_holes(cipher, range))
+                .collect(),
+            kept: self
+                .kept
+                .iter()
+                .map(|(chunk, plain)| seal_one(cipher, *chunk, plain))
+                .collect(),
         }
     }
 }
@@ -139,7 +164,11 @@ pub(super) struct Beside {
 
 impl Beside {
     pub(super) fn edit(&self) -> Edit<'_> {
-        let holes = self.holes.iter().map(|(first, entries)| Run { first: *first, entries, data: &[] });
+        let holes = self.holes.iter().map(|(first, entries)| Run {
+            first: *first,
+            entries,
+            data: &[],
+        });
         let kept = self.kept.iter().map(|(first, entry, data)| Run {
             first: *first,
             entries: std::slice::from_ref(entry),
@@ -154,7 +183,10 @@ impl Beside {
 
 /// Entries for a range of holes, and the chunk they begin with.
 pub(super) fn seal_holes(cipher: &ChunkCipher, range: &Range<u64>) -> (u64, Vec<Entry>) {
-    (range.start, cipher.seal_holes(range.start, (range.end - range.start) as usize))
+    (
+        range.start,
+        cipher.seal_holes(range.start, (range.end - range.start) as usize),
+    )
 }
 
 /// One chunk, sealed at its own length.

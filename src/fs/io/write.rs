@@ -36,18 +36,28 @@ impl File {
             plain[offset as usize..end as usize].copy_from_slice(data);
             return self.put_inline(&mut live, next, &plain);
         }
-        self.write_chunks(&mut live, next, offset, data)
+        let before = self.leave_inline(&mut live, next)?;
+        self.write_chunks(&mut live, before, offset, data)
     }
 
     /// `size`, if a file can have it.
     pub(super) fn checked_size(&self, size: u64) -> Result<u64, ContentError> {
         if size > self.geometry().max_size() {
-            return Err(ContentError::TooLarge { node: self.node, size });
+            return Err(ContentError::TooLarge {
+                node: self.node,
+                size,
+            });
         }
         Ok(size)
     }
 
-    fn write_chunks(&self, live: &mut Option<Live>, before: Live, offset: u64, data: &[u8]) -> Result<(), ContentError> {
+    fn write_chunks(
+        &self,
+        live: &mut Option<Live>,
+        before: Live,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), ContentError> {
         let geometry = self.geometry();
         let end = offset + data.len() as u64;
         let written = geometry.chunk_at(offset)..geometry.chunks(end);
@@ -60,8 +70,11 @@ impl File {
                 Ok::<_, ContentError>(grown.seal(cipher))
             })??;
             let mut edit = beside.edit();
-            edit.together = grown.leaves_inline;
-            edit.runs.push(Run { first: written.start, entries: &entries, data: stored });
+            edit.runs.push(Run {
+                first: written.start,
+                entries: &entries,
+                data: stored,
+            });
             self.put(live, grown.next, edit)
         })
     }

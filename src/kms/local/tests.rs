@@ -409,7 +409,7 @@ fn crash_before_the_rename_leaves_the_old_store() {
     let (_, left) = half.keep().unwrap();
     assert!(left.exists());
     let store = scene.open().unwrap();
-    assert_eq!(store.list_keys().unwrap(), [scene.key.clone()]);
+    assert_eq!(store.list_keys().unwrap(), [&*scene.key]);
     store.create_key(&NewKey::default()).unwrap();
     assert_eq!(scene.store.list_keys().unwrap().len(), 2);
 }

@@ -1,0 +1,193 @@
+//! Attributes: read, and set in all their forms.
+
+use rustix::fs::{OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::io::Errno;
+
+use super::error::{FsError, Result};
+use super::filesystem::Fs;
+use super::inodes::Inode;
+use super::io::stored_size;
+use super::spot::Spot;
+use super::types::{Attr, Caller, Kind, SetAttr, SetTime};
+use crate::format::NodeId;
+use crate::sys::stat::Stat;
+
+const SETUID: u32 = 0o4000;
+const SETGID: u32 = 0o2000;
+const GROUP_EXECUTE: u32 = 0o010;
+
+/// Whose attributes are asked for; known to the table or not yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject {
+    /// Inode number.
+    pub ino: u64,
+    /// Identity.
+    pub node: NodeId,
+    /// Whether a name says that the content has been committed once.
+    pub born: bool,
+}
+
+impl From<&Inode> for Subject {
+    fn from(inode: &Inode) -> Self {
+        Self {
+            ino: inode.ino,
+            node: inode.node,
+            born: inode.is_born(),
+        }
+    }
+}
+
+impl Fs {
+    /// The attributes of `ino`.
+    ///
+    /// # Errors
+    /// `EIO` when the head of a file is not what was written, and what the backing says.
+    pub fn get_attr(&self, ino: u64) -> Result<Attr> {
+        self.attr_of_inode(&*self.inode(ino)?)
+    }
+
+    pub(super) fn attr_of_inode(&self, inode: &Inode) -> Result<Attr> {
+        let (stat, spot) = self.on(inode, |spot| Ok((spot.stat()?, spot.clone())))?;
+        self.attr_of(inode.into(), &stat, &spot)
+    }
+
+    /// The attributes of what is at `spot`, of which the backing says `stat`.
+    pub(super) fn attr_of(&self, subject: Subject, stat: &Stat, spot: &Spot) -> Result<Attr> {
+        self.same_device(stat)?;
+        let size = match stat.kind {
+            Kind::File => self.file_size(subject, stat, spot)?,
+            Kind::Symlink => self.target_len(subject.node, stat.size)?,
+            _ => stat.size,
+        };
+        Ok(Attr {
+            ino: subject.ino,
+            size,
+            blocks: stat.blocks,
+            accessed: stat.accessed,
+            modified: stat.modified,
+            changed: stat.changed,
+            created: stat.created,
+            kind: stat.kind,
+            permissions: stat.permissions,
+            links: stat.links,
+            uid: stat.uid,
+            gid: stat.gid,
+            special: stat.special,
+        })
+    }
+
+    fn file_size(&self, subject: Subject, stat: &Stat, spot: &Spot) -> Result<u64> {
+        // Never waits for somebody who is opening the file: that may take a visit to the KMS.
+        let live = self.inodes.peek(subject.ino).and_then(|inode| {
+            let content = inode.content().ok()?.try_lock()?;
+            content.upgrade()
+        });
+        if let Some(file) = live {
+            return Ok(file.size());
+        }
+        let _ = stat;
+        let open = || {
+            let flags = OFlags::RDONLY | OFlags::NOATIME;
+            let file = spot.open(flags).or_else(|error| match error {
+                // Only the owner and root may leave the access time alone.
+                Errno::PERM => spot.open(OFlags::RDONLY),
+                other => Err(other),
+            });
+            Ok(file?)
+        };
+        Ok(stored_size(&self.volume, subject.node, subject.born, open)?)
+    }
+
+    /// Changes the attributes that `set` names, and answers with all of them.
+    ///
+    /// # Errors
+    /// As ftruncate(2), chown(2), chmod(2), utimensat(2).
+    pub fn set_attr(&self, ino: u64, set: &SetAttr, caller: &Caller) -> Result<Attr> {
+        self.writable()?;
+        let inode = self.inode(ino)?;
+        if let Some(size) = set.size {
+            self.content(&inode)?.resize(size)?;
+            self.drop_privileges(&inode, caller)?;
+        }
+        if set.uid.is_some() || set.gid.is_some() {
+            self.on(&inode, |spot| spot.chown(set.uid, set.gid))?;
+        }
+        if let Some(permissions) = set.permissions {
+            self.on(&inode, |spot| spot.chmod(permissions))?;
+        }
+        if set.accessed.is_some() || set.modified.is_some() {
+            let times = Timestamps {
+                last_access: timespec(set.accessed),
+                last_modification: timespec(set.modified),
+            };
+            self.on(&inode, |spot| spot.set_times(&times))?;
+        }
+        if let Some(file) = live(&inode) {
+            file.metadata_changed();
+        }
+        self.attr_of_inode(&inode)
+    }
+
+    /// Takes setuid, setgid and file capabilities from a file whose content `caller` has changed.
+    pub(super) fn drop_privileges(&self, inode: &Inode, caller: &Caller) -> Result<()> {
+        match self.on(inode, |spot| {
+            super::xattr::remove_raw(spot, "security.capability")
+        }) {
+            Err(error) if !matches!(error.code(), Errno::NODATA | Errno::OPNOTSUPP) => {
+                return Err(error);
+            }
+            _ => {}
+        }
+        if caller.uid == 0 {
+            return Ok(());
+        }
+        self.clear_setid(inode)
+    }
+
+    /// Takes setuid, and setgid where it means execution, as a write by an ordinary user does.
+    pub(super) fn clear_setid(&self, inode: &Inode) -> Result<()> {
+        let stat = self.on(inode, Spot::stat)?;
+        let before = u32::from(stat.permissions);
+        let mut after = before & !SETUID;
+        if before & GROUP_EXECUTE != 0 {
+            after &= !SETGID;
+        }
+        if after != before {
+            self.on(inode, |spot| spot.chmod(after))?;
+        }
+        Ok(())
+    }
+}
+
+/// The content of `inode`, if somebody has it open.
+fn live(inode: &Inode) -> Option<std::sync::Arc<super::io::File>> {
+    inode.content().ok()?.try_lock()?.upgrade()
+}
+
+fn timespec(time: Option<SetTime>) -> Timespec {
+    match time {
+        None => Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        Some(SetTime::Now) => Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
+        },
+        Some(SetTime::At(time)) => Timespec {
+            tv_sec: time.seconds,
+            tv_nsec: time.nanoseconds.into(),
+        },
+    }
+}
+
+/// Checks a size that a client asks for.
+///
+/// # Errors
+/// `EFBIG` beyond what an offset can say.
+pub fn check_end(offset: u64, len: u64) -> Result<u64> {
+    offset
+        .checked_add(len)
+        .filter(|end| *end <= i64::MAX as u64)
+        .ok_or(FsError::errno(Errno::FBIG))
+}

@@ -1,0 +1,118 @@
+//! What a mounted file system consists of. The calls are in the other files, by kind.
+
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use lru::LruCache;
+use parking_lot::Mutex;
+use rustix::io::Errno;
+
+use super::error::{FsError, Result};
+use super::handles::Handles;
+use super::inodes::{Gone, Inode, Inodes};
+use super::names::Budget;
+use super::types::ROOT;
+use crate::format::NodeId;
+use crate::sys::stat::{Stat, stat};
+use crate::volume::Volume;
+
+/// Directories of the backing that are kept open.
+const OPEN_DIRECTORIES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+
+/// A volume as a file system, to be served by a transport.
+pub struct Fs {
+    pub(super) volume: Arc<Volume>,
+    pub(super) inodes: Inodes,
+    pub(super) handles: Handles,
+    /// Open directories of the backing, the latest used ones.
+    pub(super) directories: Mutex<LruCache<u64, Arc<OwnedFd>>>,
+    /// Which directories have their names in memory.
+    pub(super) budget: Mutex<Budget>,
+    /// Nodes whose names do not say yet that their content was committed.
+    pub(super) unpromoted: Mutex<HashSet<NodeId>>,
+    device: (u32, u32),
+    root_inode: u64,
+}
+
+impl Fs {
+    /// A file system of `volume`.
+    ///
+    /// # Errors
+    /// When the backing's root does not answer.
+    pub fn new(volume: Arc<Volume>) -> Result<Self> {
+        let root = volume.root.try_clone()?;
+        let Stat { device, inode, .. } = stat(root.as_fd(), "")?;
+        Ok(Self {
+            inodes: Inodes::new(volume.root_node, Arc::new(root)),
+            handles: Handles::default(),
+            directories: Mutex::new(LruCache::new(OPEN_DIRECTORIES)),
+            budget: Mutex::new(Budget::default()),
+            unpromoted: Mutex::default(),
+            device,
+            root_inode: inode,
+            volume,
+        })
+    }
+
+    /// The volume that is served.
+    #[must_use]
+    pub fn volume(&self) -> &Arc<Volume> {
+        &self.volume
+    }
+
+    /// The inode numbers that the kernel may have something cached of.
+    #[must_use]
+    pub fn known_inodes(&self) -> Vec<u64> {
+        self.inodes.known()
+    }
+
+    /// The kernel forgets `count` look-ups of `ino`.
+    pub fn forget(&self, ino: u64, count: u64) {
+        let gone = self.inodes.forget(ino, count);
+        self.let_go(gone);
+    }
+
+    /// Closes what belonged to inodes that have left the table.
+    pub(super) fn let_go(&self, gone: Gone) {
+        for ino in gone.inodes() {
+            let open = self.directories.lock().pop(&ino);
+            drop(open);
+        }
+    }
+
+    pub(super) fn inode(&self, ino: u64) -> Result<Arc<Inode>> {
+        self.inodes.get(ino)
+    }
+
+    /// # Errors
+    /// `EROFS` for a volume that is served read-only.
+    pub(super) fn writable(&self) -> Result<()> {
+        match self.volume.read_only {
+            true => Err(FsError::errno(Errno::ROFS)),
+            false => Ok(()),
+        }
+    }
+
+    /// The inode number for clients. The root is 1 to them, so what is 1 in the backing bears the root's number.
+    pub(super) fn ino_of(&self, backing: u64) -> u64 {
+        match backing {
+            inode if inode == self.root_inode => ROOT,
+            ROOT => self.root_inode,
+            inode => inode,
+        }
+    }
+
+    /// Checks that `stat` is of this volume's file system.
+    ///
+    /// # Errors
+    /// `EXDEV` when somebody mounted another one inside of the backing.
+    pub(super) fn same_device(&self, stat: &Stat) -> Result<()> {
+        if stat.device == self.device {
+            return Ok(());
+        }
+        let what = "another file system is mounted inside of the backing directory";
+        Err(FsError::failed(Errno::XDEV, what))
+    }
+}

@@ -1,0 +1,194 @@
+//! The names of a directory under its guard: loaded when first asked for, dropped when there are too many.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Weak};
+
+use lru::LruCache;
+use parking_lot::{
+    MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLockReadGuard, RwLockWriteGuard,
+};
+use rustix::fs::{AtFlags, unlinkat};
+use rustix::io::Errno;
+
+use super::error::{FsError, Result};
+use super::filesystem::Fs;
+use super::inodes::Inode;
+use super::types::NAME_MAX;
+use crate::format::NodeId;
+use crate::format::stored_name::NameFlags;
+use crate::names::{Entry, Index, Label, Lookup, Placed, place};
+
+/// Most names that are kept in memory, over all directories.
+const NAMES_MAX: usize = 2_000_000;
+
+/// The names of a directory, to read.
+pub type Names<'a> = MappedRwLockReadGuard<'a, Index>;
+/// The names of a directory, to change, with the directory.
+pub type NamesMut<'a> = MappedRwLockWriteGuard<'a, Index>;
+
+/// Which directories have their names in memory, the latest loaded last.
+pub struct Budget {
+    loaded: LruCache<u64, (Weak<Inode>, usize)>,
+    names: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            loaded: LruCache::unbounded(),
+            names: 0,
+        }
+    }
+}
+
+impl Budget {
+    /// Counts `names` for `inode` and says which directories have to give theirs up.
+    fn charge(&mut self, inode: &Arc<Inode>, names: usize) -> Vec<Weak<Inode>> {
+        let item = (Arc::downgrade(inode), names);
+        if let Some((_, (_, before))) = self.loaded.push(inode.ino, item) {
+            self.names = self.names.saturating_sub(before);
+        }
+        self.names += names;
+        let mut evicted = Vec::new();
+        while self.names > NAMES_MAX && self.loaded.len() > 1 {
+            let Some((_, (inode, names))) = self.loaded.pop_lru() else {
+                break;
+            };
+            self.names = self.names.saturating_sub(names);
+            evicted.push(inode);
+        }
+        evicted
+    }
+}
+
+impl Fs {
+    /// The names of `inode`, to read.
+    pub(super) fn names<'a>(&self, inode: &'a Arc<Inode>) -> Result<Names<'a>> {
+        let guard = inode.names()?.read();
+        if let Ok(names) = RwLockReadGuard::try_map(guard, Option::as_ref) {
+            return Ok(names);
+        }
+        let directory = self.directory(inode)?;
+        let mut guard = inode.names()?.write();
+        self.load(inode, &directory, &mut guard)?;
+        let guard = RwLockWriteGuard::downgrade(guard);
+        RwLockReadGuard::try_map(guard, Option::as_ref).map_err(|_| FsError::errno(Errno::IO))
+    }
+
+    /// The names of `inode`, to change; `directory` is its open directory.
+    pub(super) fn names_mut<'a>(
+        &self,
+        inode: &'a Arc<Inode>,
+        directory: &OwnedFd,
+    ) -> Result<NamesMut<'a>> {
+        let mut guard = inode.names()?.write();
+        self.load(inode, directory, &mut guard)?;
+        RwLockWriteGuard::try_map(guard, Option::as_mut).map_err(|_| FsError::errno(Errno::IO))
+    }
+
+    fn load(
+        &self,
+        inode: &Arc<Inode>,
+        directory: &OwnedFd,
+        names: &mut Option<Index>,
+    ) -> Result<()> {
+        if names.is_some() {
+            return Ok(());
+        }
+        let load = |keys: &_| Index::load(keys, directory.as_fd(), inode.node);
+        let index = self.volume.keyring.with_volume(load)??;
+        let strays = index.strays();
+        if strays != Default::default() {
+            tracing::warn!(
+                directory = %self.stored_path(inode),
+                strays.foreign,
+                strays.duplicates,
+                "entries of the backing that are not the volume's are not shown"
+            );
+        }
+        let evicted = self.budget.lock().charge(inode, index.len());
+        *names = Some(index);
+        for other in evicted.iter().filter_map(Weak::upgrade) {
+            // A directory in use keeps its names; it is only counted no longer.
+            if let Some(mut guard) = other.names()?.try_write() {
+                *guard = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets every plain name in memory, as when the keys are locked.
+    pub fn forget_names(&self) {
+        for ino in self.inodes.known() {
+            if let Some(inode) = self.inodes.peek(ino)
+                && let Ok(names) = inode.names()
+            {
+                *names.write() = None;
+            }
+        }
+    }
+
+    /// Seals `label` for `node` in `parent`, ready to be used in `directory`.
+    pub(super) fn place(
+        &self,
+        directory: &OwnedFd,
+        parent: &Inode,
+        node: NodeId,
+        flags: NameFlags,
+        label: &Label,
+    ) -> Result<Placed> {
+        let place = |keys: &_| place(keys, directory.as_fd(), parent.node, node, flags, label);
+        Ok(self.volume.keyring.with_volume(place)??)
+    }
+}
+
+/// Checks that `name` may be a name.
+///
+/// # Errors
+/// `ENAMETOOLONG`, or `EINVAL` for what no kernel would ask for.
+pub fn check_name(name: &[u8]) -> Result<()> {
+    if name.len() > NAME_MAX {
+        return Err(FsError::errno(Errno::NAMETOOLONG));
+    }
+    match Label::parse(name) {
+        Some(label) if label.replaces.is_none() => Ok(()),
+        _ => Err(FsError::errno(Errno::INVAL)),
+    }
+}
+
+/// The entry `plain`.
+///
+/// # Errors
+/// `ENOENT`; `EIO` when the backing holds the name twice.
+pub fn entry<'a>(names: &'a Index, plain: &[u8]) -> Result<&'a Entry> {
+    match names.get(plain) {
+        Lookup::Found(entry) => Ok(entry),
+        Lookup::Absent => Err(FsError::errno(Errno::NOENT)),
+        Lookup::Refused => Err(FsError::damaged("the backing holds a name twice")),
+    }
+}
+
+/// Checks that there is no `plain`.
+///
+/// # Errors
+/// `EEXIST`; `EIO` when the backing holds the name twice.
+pub fn absent(names: &Index, plain: &[u8]) -> Result<()> {
+    match entry(names, plain) {
+        Ok(_) => Err(FsError::errno(Errno::EXIST)),
+        Err(error) if error.code() == Errno::NOENT => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes what a crash left behind in a directory that is to be removed itself.
+pub fn sweep(names: &mut Index, directory: &OwnedFd) {
+    for stored in names.take_leftovers() {
+        let removed = match unlinkat(directory, &*stored, AtFlags::empty()) {
+            Err(Errno::ISDIR) => unlinkat(directory, &*stored, AtFlags::REMOVEDIR),
+            other => other,
+        };
+        if let Err(error) = removed {
+            tracing::debug!(%stored, %error, "a leftover stays");
+        }
+    }
+}

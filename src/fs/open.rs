@@ -1,0 +1,165 @@
+//! Open files: opening, reading, writing, space, durability. The content itself is `io`'s.
+
+use std::sync::Arc;
+
+use rustix::fs::OFlags;
+use rustix::io::{self, Errno};
+
+use super::attr::check_end;
+use super::error::{FsError, Result};
+use super::filesystem::Fs;
+use super::inodes::Inode;
+use super::io::{AllocateMode, File, Seek};
+use super::spot::Spot;
+use super::types::{Caller, OpenHow};
+
+/// Bytes moved at a time when one file is copied into another.
+const COPY_LEN: u64 = 1 << 20;
+
+impl Fs {
+    /// Opens the file `ino`. May wait for the KMS.
+    ///
+    /// # Errors
+    /// As open(2); `EKEYREVOKED` and the like when its key cannot be had.
+    pub fn open(&self, ino: u64, how: OpenHow, caller: &Caller) -> Result<u64> {
+        if how.write || how.truncate {
+            self.writable()?;
+        }
+        let inode = self.inode(ino)?;
+        let file = self.content(&inode)?;
+        if how.truncate {
+            file.resize(0)?;
+            self.drop_privileges(&inode, caller)?;
+        }
+        Ok(self.handles.add_file(inode, file, how.write))
+    }
+
+    /// The content of `inode`, shared with all who have it open. May wait for the KMS; who asks for the same
+    /// file meanwhile waits too, and nobody else.
+    pub(super) fn content(&self, inode: &Arc<Inode>) -> Result<Arc<File>> {
+        let mut content = inode.content()?.lock();
+        if let Some(file) = content.upgrade() {
+            return Ok(file);
+        }
+        let born = inode.is_born();
+        let open = || {
+            let file = self.on(inode, |spot| self.open_stored(spot));
+            let file = file
+                .map_err(|error| std::io::Error::from_raw_os_error(error.code().raw_os_error()))?;
+            Ok((file, self.stored_path(inode)))
+        };
+        let file = Arc::new(File::open(&self.volume, inode.node, born, open)?);
+        *content = Arc::downgrade(&file);
+        if !born && file.size() > 0 {
+            self.unpromoted.lock().insert(inode.node);
+        }
+        Ok(file)
+    }
+
+    /// Opens for both, because even a writer reads what it changes a part of.
+    fn open_stored(&self, spot: &Spot) -> io::Result<std::os::fd::OwnedFd> {
+        if self.volume.read_only {
+            return spot.open(OFlags::RDONLY);
+        }
+        spot.open(OFlags::RDWR).or_else(|error| match error {
+            Errno::ACCESS | Errno::PERM | Errno::ROFS => spot.open(OFlags::RDONLY),
+            other => Err(other),
+        })
+    }
+
+    /// Reads up to `len` bytes at `offset` into `out`; fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// `EIO` when what the backing holds is not what was written.
+    pub fn read(&self, handle: u64, offset: u64, len: usize, out: &mut Vec<u8>) -> Result<()> {
+        Ok(self.handles.file(handle)?.file.read(offset, len, out)?)
+    }
+
+    /// Writes all of `data` at `offset`. `unprivileged` says that the writer is an ordinary user, so that
+    /// setuid and setgid go.
+    ///
+    /// # Errors
+    /// As pwrite(2); nothing or a part is written then.
+    pub fn write(&self, handle: u64, offset: u64, data: &[u8], unprivileged: bool) -> Result<()> {
+        check_end(offset, data.len() as u64)?;
+        let handle = self.handles.file(handle)?;
+        handle.file.write(offset, data)?;
+        if unprivileged {
+            self.clear_setid(&handle.inode)?;
+        }
+        Ok(())
+    }
+
+    /// Makes what was written through any handle of the file durable, with its attributes unless `data_only`.
+    ///
+    /// # Errors
+    /// As fsync(2). A failure stays until the file has been reopened.
+    pub fn sync(&self, handle: u64, data_only: bool) -> Result<()> {
+        Ok(self.handles.file(handle)?.file.sync(data_only)?)
+    }
+
+    /// Closes a handle.
+    pub fn release(&self, handle: u64) {
+        drop(self.handles.remove_file(handle));
+    }
+
+    /// Whether somebody has the file open for writing, so that whoever serves the file system may hold written
+    /// data back in a cache of its own.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn has_writers(&self, handle: u64) -> Result<bool> {
+        Ok(self.handles.file(handle)?.inode.has_writers())
+    }
+
+    /// Where the next data or hole at or after `offset` begins.
+    ///
+    /// # Errors
+    /// As lseek(2): `ENXIO` beyond the end.
+    pub fn seek(&self, handle: u64, offset: u64, to: Seek) -> Result<u64> {
+        let found = self.handles.file(handle)?.file.seek(offset, to)?;
+        found.ok_or(FsError::errno(Errno::NXIO))
+    }
+
+    /// Reserves, empties or zeroes a range.
+    ///
+    /// # Errors
+    /// As fallocate(2).
+    pub fn allocate(&self, handle: u64, mode: AllocateMode, offset: u64, len: u64) -> Result<()> {
+        check_end(offset, len)?;
+        let handle = self.handles.file(handle)?;
+        Ok(handle.file.allocate(mode, offset, len)?)
+    }
+
+    /// Copies up to `len` bytes from one open file to another (or within one) and says how many.
+    ///
+    /// # Errors
+    /// As copy_file_range(2); `EINVAL` for ranges of one file that overlap.
+    pub fn copy(&self, from: (u64, u64), to: (u64, u64), len: u64) -> Result<u64> {
+        let (source, target) = (self.handles.file(from.0)?, self.handles.file(to.0)?);
+        let len = len.min(source.file.size().saturating_sub(from.1));
+        check_end(to.1, len)?;
+        if source.inode.ino == target.inode.ino && from.1 < to.1 + len && to.1 < from.1 + len {
+            return Err(FsError::errno(Errno::INVAL));
+        }
+        let mut buffer = Vec::new();
+        let mut copied = 0;
+        while copied < len {
+            buffer.clear();
+            let step = COPY_LEN.min(len - copied) as usize;
+            let moved = source
+                .file
+                .read(from.1 + copied, step, &mut buffer)
+                .and_then(|()| target.file.write(to.1 + copied, &buffer));
+            match moved {
+                Err(_) if copied > 0 => break,
+                other => other?,
+            }
+            if buffer.is_empty() {
+                break;
+            }
+            copied += buffer.len() as u64;
+        }
+        Ok(copied)
+    }
+}

@@ -1,0 +1,126 @@
+//! Promotion: after the first commit of a file's content, its name is made to say so.
+//!
+//! From then on an empty stored file under that name is known to have been emptied by somebody else. It is one
+//! rename within the directory, done in the background, under the directory's guard only.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::fs::renameat;
+
+use super::error::Result;
+use super::filesystem::Fs;
+use super::inodes::{Inode, Link, Place};
+use crate::format::stored_name::NameFlags;
+use crate::names::{Entry, Lookup, remove_side};
+
+impl Fs {
+    /// Promotes the names of all files whose content was committed for the first time since the last call.
+    pub fn promote(&self) {
+        let mut nodes = std::mem::take(&mut *self.unpromoted.lock());
+        nodes.extend(self.volume.store.drain_born());
+        if self.volume.read_only {
+            return;
+        }
+        for node in nodes {
+            // A file that nobody knows any more is promoted when it is opened again.
+            let Some(inode) = self.inodes.of_node(node) else {
+                continue;
+            };
+            match self.promote_inode(&inode) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.unpromoted.lock().insert(node);
+                }
+                Err(error) => tracing::debug!(%node, %error, "not promoted"),
+            }
+        }
+    }
+
+    /// Answers `false` when the name was changed meanwhile, so that it has to be tried again.
+    fn promote_inode(&self, inode: &Arc<Inode>) -> Result<bool> {
+        let Place::Named(link) = self.inodes.place(inode.ino)? else {
+            return Ok(true);
+        };
+        let parent = self.folder(link.parent)?;
+        let mut names = self.names_mut(&parent.inode, &parent.open)?;
+        let entry = match names.get(&link.plain) {
+            Lookup::Found(entry) if entry.node == inode.node => entry.clone(),
+            _ => return Ok(false),
+        };
+        if entry.flags.is_born() {
+            inode.set_born();
+            return Ok(true);
+        }
+        let label = entry.label(&link.plain);
+        let flags = NameFlags::BORN;
+        let placed = self.place(&parent.open, &parent.inode, inode.node, flags, &label)?;
+        if let Err(error) = renameat(&parent.open, &*entry.stored, &parent.open, &*placed.stored) {
+            remove_side(parent.open.as_fd(), &placed.stored);
+            return Err(error.into());
+        }
+        remove_side(parent.open.as_fd(), &entry.stored);
+        let promoted = Link {
+            stored: placed.stored.clone(),
+            ..link.clone()
+        };
+        let gone = self
+            .inodes
+            .renamed(inode.ino, link.parent, &link.plain, promoted);
+        names.insert(
+            &link.plain,
+            Entry {
+                stored: placed.stored,
+                flags,
+                ..entry
+            },
+        );
+        drop(names);
+        self.let_go(gone);
+        inode.set_born();
+        Ok(true)
+    }
+}
+
+/// A thread that promotes every now and then, until it is dropped.
+pub struct Promoter {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Promoter {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub fn start(fs: Arc<Fs>, every: Duration) -> std::io::Result<Self> {
+        let (stop, stopped) = channel();
+        let run = move || {
+            while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                fs.promote();
+            }
+            fs.promote();
+        };
+        let thread = std::thread::Builder::new()
+            .name("kmsfs-promote".into())
+            .spawn(run)?;
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Promoter {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that promotes names has panicked");
+        }
+    }
+}

@@ -1,0 +1,655 @@
+//! `fuser`'s trait in terms of [`Fs`]: translation, and nothing else.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation,
+    INodeNo, KernelConfig, LockOwner, Notifier, OpenFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+
+use super::answer::{answer, run};
+use super::capabilities::negotiate;
+use super::convert::{
+    attr, bare_attr, caller, device_numbers, kind, kind_of_mode, rename_how, set_time,
+};
+use super::flusher::Flusher;
+use crate::fs::Fs;
+use crate::fs::io::{AllocateMode, Seek};
+use crate::fs::types::{Found, OpenHow, SetAttr};
+
+/// How long the kernel may rely on what it was told: nobody else changes the volume while it is mounted.
+const TTL: Duration = Duration::from_secs(24 * 3600);
+/// Files keep their cached pages when they are opened again, for the same reason.
+const OPEN: FopenFlags = FopenFlags::FOPEN_KEEP_CACHE;
+const OPEN_DIRECTORY: FopenFlags = FopenFlags::FOPEN_KEEP_CACHE.union(FopenFlags::FOPEN_CACHE_DIR);
+
+thread_local! {
+    /// Where each thread collects what it answers a read with.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Serves a file system to the kernel.
+pub struct Adapter {
+    fs: Arc<Fs>,
+    notifier: Arc<OnceLock<Notifier>>,
+    flusher: Flusher,
+}
+
+impl Adapter {
+    /// `notifier` is filled in when the mount is there.
+    pub fn new(fs: Arc<Fs>, notifier: Arc<OnceLock<Notifier>>) -> Self {
+        let flusher = Flusher::new(notifier.clone());
+        Self {
+            fs,
+            notifier,
+            flusher,
+        }
+    }
+
+    /// Makes the kernel ask again for the attributes of a file that was written: with its writeback cache it
+    /// would report the old number of blocks otherwise.
+    fn written(&self, ino: INodeNo) {
+        if let Some(notifier) = self.notifier.get()
+            && let Err(error) = notifier.inval_inode(ino, -1, 0)
+        {
+            tracing::debug!(%error, "the kernel keeps old attributes of {ino}");
+        }
+    }
+}
+
+fn how(flags: i32) -> OpenHow {
+    OpenHow {
+        truncate: flags & libc::O_TRUNC != 0,
+        exclusive: flags & libc::O_EXCL != 0,
+        write: flags & libc::O_ACCMODE != libc::O_RDONLY,
+    }
+}
+
+fn generation(found: &Found) -> Generation {
+    Generation(found.generation.into())
+}
+
+fn entry(reply: ReplyEntry, found: Found) {
+    reply.entry(&TTL, &attr(&found.attr), generation(&found));
+}
+
+fn done<R>(reply: ReplyEmpty, _: R) {
+    reply.ok();
+}
+
+/// Answers with an attribute's bytes, or their number when that is all the caller wants.
+fn xattr(reply: ReplyXattr, size: u32, value: &[u8]) {
+    match u32::try_from(value.len()) {
+        Ok(len) if size == 0 => reply.size(len),
+        Ok(len) if len <= size => reply.data(value),
+        _ => reply.error(Errno::ERANGE),
+    }
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        negotiate(config)
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match run("lookup", || self.fs.lookup(parent.0, name.as_bytes())) {
+            Ok(found) => entry(reply, found),
+            // Number 0 tells the kernel to remember that there is nothing.
+            Err(errno) if i32::from(errno) == libc::ENOENT => {
+                let nothing = bare_attr(0, crate::fs::types::Kind::File);
+                reply.entry(&TTL, &nothing, Generation(0));
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
+        let _ = run("forget", || {
+            self.fs.forget(ino.0, nlookup);
+            Ok(())
+        });
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        answer!(
+            reply,
+            "getattr",
+            self.fs.get_attr(ino.0),
+            |reply: ReplyAttr, found| {
+                reply.attr(&TTL, &attr(&found));
+            }
+        );
+    }
+
+    fn setattr(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let set = SetAttr {
+            permissions: mode,
+            uid,
+            gid,
+            size,
+            accessed: atime.map(set_time),
+            modified: mtime.map(set_time),
+        };
+        let caller = caller(req, 0);
+        answer!(
+            reply,
+            "setattr",
+            self.fs.set_attr(ino.0, &set, &caller),
+            |reply: ReplyAttr, found| {
+                reply.attr(&TTL, &attr(&found));
+            }
+        );
+    }
+
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        answer!(
+            reply,
+            "readlink",
+            self.fs.read_link(ino.0),
+            |reply: ReplyData, target: Vec<u8>| {
+                reply.data(&target);
+            }
+        );
+    }
+
+    fn mknod(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let Some(kind) = kind_of_mode(mode) else {
+            return reply.error(Errno::EINVAL);
+        };
+        let (caller, special) = (caller(req, umask), device_numbers(rdev));
+        let make = || {
+            self.fs
+                .make_node(parent.0, name.as_bytes(), (kind, mode), special, &caller)
+        };
+        answer!(reply, "mknod", make(), entry);
+    }
+
+    fn mkdir(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let caller = caller(req, umask);
+        let make = || {
+            self.fs
+                .make_directory(parent.0, name.as_bytes(), mode, &caller)
+        };
+        answer!(reply, "mkdir", make(), entry);
+    }
+
+    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        answer!(
+            reply,
+            "unlink",
+            self.fs.unlink(parent.0, name.as_bytes()),
+            done
+        );
+    }
+
+    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        answer!(
+            reply,
+            "rmdir",
+            self.fs.remove_directory(parent.0, name.as_bytes()),
+            done
+        );
+    }
+
+    fn symlink(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        let caller = caller(req, 0o022);
+        let target = target.as_os_str().as_bytes();
+        let make = || {
+            self.fs
+                .make_symlink(parent.0, name.as_bytes(), target, &caller)
+        };
+        answer!(reply, "symlink", make(), entry);
+    }
+
+    fn rename(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: fuser::RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let how = match rename_how(flags) {
+            Ok(how) => how,
+            Err(errno) => return reply.error(errno),
+        };
+        let from = (parent.0, name.as_bytes());
+        let to = (newparent.0, newname.as_bytes());
+        answer!(reply, "rename", self.fs.rename(from, to, how), done);
+    }
+
+    fn link(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        newparent: INodeNo,
+        newname: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        answer!(
+            reply,
+            "link",
+            self.fs.link(ino.0, newparent.0, newname.as_bytes()),
+            entry
+        );
+    }
+
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let open = || self.fs.open(ino.0, how(flags.0), &caller(req, 0));
+        answer!(reply, "open", open(), |reply: ReplyOpen, handle| {
+            reply.opened(FileHandle(handle), OPEN);
+        });
+    }
+
+    fn create(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let caller = caller(req, umask);
+        let create = || {
+            self.fs
+                .create(parent.0, name.as_bytes(), mode, how(flags), &caller)
+        };
+        answer!(reply, "create", create(), |reply: ReplyCreate,
+                                            (found, handle): (
+            Found,
+            u64
+        )| {
+            let handle = FileHandle(handle);
+            reply.created(&TTL, &attr(&found.attr), generation(&found), handle, OPEN);
+        });
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.clear();
+            let read = run("read", || self.fs.read(fh.0, offset, size as usize, buffer));
+            match read {
+                Ok(()) => reply.data(buffer),
+                Err(errno) => reply.error(errno),
+            }
+        });
+    }
+
+    fn write(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        // A request is 1 MiB at most.
+        #[allow(clippy::cast_possible_truncation)]
+        let len = data.len() as u32;
+        answer!(
+            reply,
+            "write",
+            self.fs.write(fh.0, offset, data, kill),
+            |reply: ReplyWrite, ()| {
+                reply.written(len);
+            }
+        );
+    }
+
+    // `flush` is not implemented on purpose: the kernel writes its cache out before it would send one, and
+    // after the first `ENOSYS` a close costs no request.
+    fn flush(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        let released = run("release", || {
+            self.fs.release(fh.0);
+            Ok(())
+        });
+        match released {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+        if how(flags.0).write {
+            self.written(ino);
+        }
+    }
+
+    fn fsync(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        answer!(reply, "fsync", self.fs.sync(fh.0, datasync), done);
+        self.written(ino);
+    }
+
+    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        answer!(
+            reply,
+            "opendir",
+            self.fs.open_directory(ino.0),
+            |reply: ReplyOpen, handle| {
+                reply.opened(FileHandle(handle), OPEN_DIRECTORY);
+            }
+        );
+    }
+
+    fn readdir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let list = run("readdir", || {
+            self.fs.list(fh.0, offset, |item| {
+                let name = OsStr::from_bytes(item.name);
+                reply.add(INodeNo(item.ino), item.next, kind(item.kind), name)
+            })
+        });
+        match list {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let list = run("readdirplus", || {
+            self.fs.list_plus(fh.0, offset, |item| {
+                let (listed, name) = (item.listed, OsStr::from_bytes(item.listed.name));
+                let dot = matches!(listed.name, b"." | b"..");
+                let (attr, generation) = match &item.found {
+                    Some(found) => (attr(&found.attr), generation(found)),
+                    // The kernel does not take look-ups of these two; an entry that cannot be read has number 0.
+                    None if dot => (bare_attr(listed.ino, listed.kind), Generation(0)),
+                    None => (bare_attr(0, listed.kind), Generation(0)),
+                };
+                reply.add(attr.ino, listed.next, name, &TTL, &attr, generation)
+            })
+        });
+        match list {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn releasedir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        let release = || {
+            self.fs.release_directory(fh.0);
+            Ok(())
+        };
+        answer!(reply, "releasedir", release(), done);
+    }
+
+    fn fsyncdir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        answer!(reply, "fsyncdir", self.fs.sync_directory(fh.0), done);
+    }
+
+    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        answer!(
+            reply,
+            "statfs",
+            self.fs.usage(),
+            |reply: ReplyStatfs, usage: crate::fs::Usage| {
+                reply.statfs(
+                    usage.blocks,
+                    usage.free,
+                    usage.available,
+                    usage.nodes,
+                    usage.nodes_free,
+                    usage.transfer,
+                    usage.name_max,
+                    usage.unit,
+                );
+            }
+        );
+    }
+
+    fn setxattr(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let set = || {
+            self.fs
+                .set_xattr(ino.0, name.as_bytes(), value, flags.cast_unsigned())
+        };
+        answer!(reply, "setxattr", set(), done);
+    }
+
+    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let get = || self.fs.get_xattr(ino.0, name.as_bytes());
+        answer!(reply, "getxattr", get(), |reply, value: Vec<u8>| xattr(
+            reply, size, &value
+        ));
+    }
+
+    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        answer!(
+            reply,
+            "listxattr",
+            self.fs.list_xattr(ino.0),
+            |reply, names: Vec<u8>| {
+                xattr(reply, size, &names);
+            }
+        );
+    }
+
+    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        answer!(
+            reply,
+            "removexattr",
+            self.fs.remove_xattr(ino.0, name.as_bytes()),
+            done
+        );
+    }
+
+    fn fallocate(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let keep_size = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
+        let mode = match mode & !libc::FALLOC_FL_KEEP_SIZE {
+            0 => AllocateMode::Reserve { keep_size },
+            libc::FALLOC_FL_PUNCH_HOLE if keep_size => AllocateMode::PunchHole,
+            libc::FALLOC_FL_ZERO_RANGE => AllocateMode::ZeroRange { keep_size },
+            _ => return reply.error(Errno::EOPNOTSUPP),
+        };
+        answer!(
+            reply,
+            "fallocate",
+            self.fs.allocate(fh.0, mode, offset, length),
+            done
+        );
+        self.written(ino);
+    }
+
+    fn lseek(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let to = match whence {
+            libc::SEEK_DATA => Seek::Data,
+            libc::SEEK_HOLE => Seek::Hole,
+            _ => return reply.error(Errno::EINVAL),
+        };
+        let Ok(from) = u64::try_from(offset) else {
+            return reply.error(Errno::ENXIO);
+        };
+        let fs = self.fs.clone();
+        let seek = move |reply| {
+            answer!(
+                reply,
+                "lseek",
+                fs.seek(fh.0, from, to),
+                |reply: ReplyLseek, at: u64| {
+                    reply.offset(at.cast_signed());
+                }
+            );
+        };
+        match run("lseek", || self.fs.has_writers(fh.0)) {
+            Ok(true) => self.flusher.after_writeback(ino, move || seek(reply)),
+            Ok(false) => seek(reply),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn copy_file_range(
+        &self,
+        _req: &Request,
+        _ino_in: INodeNo,
+        fh_in: FileHandle,
+        offset_in: u64,
+        ino_out: INodeNo,
+        fh_out: FileHandle,
+        offset_out: u64,
+        len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        // The answer has 32 bits.
+        let len = len.min(1 << 30);
+        let copy = || {
+            self.fs
+                .copy((fh_in.0, offset_in), (fh_out.0, offset_out), len)
+        };
+        #[allow(clippy::cast_possible_truncation)]
+        {
+            answer!(
+                reply,
+                "copy_file_range",
+                copy(),
+                |reply: ReplyWrite, copied: u64| {
+                    reply.written(copied as u32);
+                }
+            );
+        }
+        self.written(ino_out);
+    }
+}

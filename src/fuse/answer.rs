@@ -1,0 +1,51 @@
+//! The edge: every call runs in here, so that a failure is logged once and a panic costs one request only.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use fuser::Errno;
+
+use crate::fs::{FsError, Result};
+
+/// Runs `work` for the call `call`; a panic in it is `EIO` and a line in the log.
+///
+/// Unwinding is safe here: guards of `parking_lot` open when they are dropped, and what they protect is changed
+/// after the last call that could fail.
+pub fn run<T>(
+    call: &'static str,
+    work: impl FnOnce() -> Result<T>,
+) -> std::result::Result<T, Errno> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => {
+            error.log(call);
+            Err(errno(&error))
+        }
+        Err(panic) => {
+            let said = panic
+                .downcast_ref::<&str>()
+                .map(|said| (*said).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned());
+            tracing::error!(call, "a request panicked: {}", said.unwrap_or_default());
+            Err(Errno::EIO)
+        }
+    }
+}
+
+fn errno(error: &FsError) -> Errno {
+    Errno::from_i32(error.code().raw_os_error())
+}
+
+/// Answers a request with what `run` came back with.
+macro_rules! answer {
+    ($reply:ident, $call:literal, $work:expr, $ok:expr) => {
+        match $crate::fuse::answer::run($call, || $work) {
+            Ok(value) =>
+            {
+                #[allow(clippy::redundant_closure_call)]
+                ($ok)($reply, value)
+            }
+            Err(errno) => $reply.error(errno),
+        }
+    };
+}
+pub(super) use answer;

@@ -1,0 +1,79 @@
+//! A stored name on its way into the backing: sealed, with its side file written and durable before it is used.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
+use rustix::io::{self, Errno};
+
+use crate::crypto::VolumeKeys;
+use crate::crypto::names::seal_name;
+use crate::format::NodeId;
+use crate::format::stored_name::{LONG_PREFIX, NameFlags, side_file};
+
+use super::label::Label;
+
+/// A stored name whose side file, if it needs one, is in the backing.
+#[derive(Debug)]
+pub struct Placed {
+    /// The stored name to create, link or rename to.
+    pub stored: Box<str>,
+}
+
+/// Seals `label` for `node` in the directory `parent` and makes the stored name ready for use in `directory`.
+///
+/// # Errors
+/// When the side file of a long name cannot be written.
+pub fn place(
+    keys: &VolumeKeys,
+    directory: BorrowedFd<'_>,
+    parent: NodeId,
+    node: NodeId,
+    flags: NameFlags,
+    label: &Label,
+) -> io::Result<Placed> {
+    let name = seal_name(keys, parent, node, flags, &label.to_bytes());
+    if let Some(side) = &name.side {
+        write_side(directory, &side_file(&name.text), side)?;
+    }
+    Ok(Placed {
+        stored: name.text.into(),
+    })
+}
+
+/// Removes the side file of a stored name that is no longer used. Failing leaves a leftover, which nobody reads.
+pub fn remove_side(directory: BorrowedFd<'_>, stored: &str) {
+    if stored.starts_with(LONG_PREFIX)
+        && let Err(error) = unlinkat(directory, side_file(stored), AtFlags::empty())
+        && error != Errno::NOENT
+    {
+        tracing::debug!(stored, %error, "a side file stays behind");
+    }
+}
+
+fn write_side(directory: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mode = Mode::from_raw_mode(0o600);
+    let file = match openat(directory, name, flags, mode) {
+        Err(Errno::EXIST) => {
+            // A leftover of an attempt that a crash cut short: whole or not, it is not in use.
+            unlinkat(directory, name, AtFlags::empty())?;
+            openat(directory, name, flags, mode)?
+        }
+        other => other?,
+    };
+    let written = write_all(&file, bytes).and_then(|()| rustix::fs::fsync(&file));
+    if written.is_err() {
+        let _ = unlinkat(directory, name, AtFlags::empty());
+    }
+    written
+}
+
+fn write_all(file: &std::os::fd::OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match io::retry_on_intr(|| io::write(file, bytes))? {
+            0 => return Err(Errno::IO),
+            written => bytes = bytes.get(written..).unwrap_or_default(),
+        }
+    }
+    Ok(())
+}
