@@ -64,13 +64,13 @@ pub struct MountOptions {
     /// Refuse every change
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub read_only: Option<bool>,
-    /// Let other users in, as far as modes and owners allow [default: true for root]
+    /// Let other users in, as far as modes and owners allow
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub allow_other: Option<bool>,
     /// How long a data key stays in memory after the KMS was last asked for it [default: 1h]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub key_ttl: Option<Duration>,
-    /// How many data keys stay in memory [default: 4096]
+    /// How many data keys of closed files stay in memory [default: 4096]
     #[arg(long, value_name = "KEYS")]
     pub key_cache: Option<usize>,
     /// Let new files share a data key within these bounds [default: one key for each file]
@@ -82,7 +82,7 @@ pub struct MountOptions {
     /// How long written data may wait to be made durable when nobody asks for it [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub commit_interval: Option<Duration>,
-    /// Threads that serve requests [default: one for each processor, 2 to 8]
+    /// Threads that serve requests [default: two for each processor, 4 to 32]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
     /// Write the log of a mount in the background to this file [default: the system log]

@@ -13,14 +13,14 @@ use crate::cli::{
 };
 use crate::format::Geometry;
 use crate::format::descriptor::{KmsKind, Overwrite};
+use crate::store::JOURNAL_MIN;
+use crate::{fuse, keys};
 
 const DEFAULT_CHUNK: Size = Size(4096);
-const DEFAULT_TTL: Duration = Duration::from_secs(3600);
-const DEFAULT_KEYS: usize = 4096;
 const DEFAULT_JOURNAL: Size = Size(64 << 20);
 const DEFAULT_COMMIT: Duration = Duration::from_secs(5);
-const JOURNAL_MIN: u64 = 4 << 20;
 const JOURNAL_MAX: u64 = 64 << 30;
+const KEYS_MAX: usize = 10_000_000;
 const THREADS_MAX: usize = 64;
 
 /// Where master keys are.
@@ -127,6 +127,7 @@ impl MountSettings {
     /// # Errors
     /// [`ConfigError`] about a value.
     pub fn resolve(args: MountArgs, sources: &Sources) -> Result<Self, ConfigError> {
+        let keys = keys::Settings::default();
         let behind = mount_options::sort(&args.options)?;
         let options = sources.complete(args.mount.over(parse(&behind.own)?))?;
         let volume = NewVolume::resolve(args.volume.over(parse(&behind.own)?), sources)?;
@@ -139,15 +140,15 @@ impl MountSettings {
             init: args.init.then_some(volume),
             foreground: args.foreground,
             read_only: options.read_only.unwrap_or(false),
-            allow_other: options.allow_other.unwrap_or(rustix::process::geteuid().is_root()),
+            allow_other: options.allow_other.unwrap_or(false),
             kernel: behind.kernel,
             kms,
-            key_ttl: options.key_ttl.unwrap_or(DEFAULT_TTL),
-            key_cache: within("key-cache", options.key_cache.unwrap_or(DEFAULT_KEYS), 1, 10_000_000)?,
+            key_ttl: options.key_ttl.unwrap_or(keys.ttl),
+            key_cache: within("key-cache", options.key_cache.unwrap_or(keys.capacity), 0, KEYS_MAX)?,
             key_reuse: options.key_reuse,
             journal_size: journal_size(&options)?,
             commit_interval: options.commit_interval.unwrap_or(DEFAULT_COMMIT),
-            threads: within("threads", options.threads.unwrap_or_else(default_threads), 1, THREADS_MAX)?,
+            threads: within("threads", options.threads.unwrap_or_else(|| fuse::MountOptions::default().threads), 1, THREADS_MAX)?,
             log: options.log.map(absolute).transpose()?,
         })
     }
@@ -155,10 +156,6 @@ impl MountSettings {
 
 fn journal_size(options: &MountOptions) -> Result<u64, ConfigError> {
     within("journal-size", options.journal_size.unwrap_or(DEFAULT_JOURNAL).0, JOURNAL_MIN, JOURNAL_MAX)
-}
-
-fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8))
 }
 
 fn within<T: PartialOrd + std::fmt::Display>(name: &str, value: T, min: T, max: T) -> Result<T, ConfigError> {

@@ -73,6 +73,8 @@ pub struct KeyStatus {
     pub misses: u64,
     /// New keys, fetched ahead.
     pub pool: u64,
+    /// Whether all of them are in memory that cannot be swapped out.
+    pub memory_locked: bool,
 }
 
 /// The journal.
@@ -84,8 +86,8 @@ pub struct JournalStatus {
     pub bytes: u64,
     /// Most bytes that may.
     pub capacity: u64,
-    /// Commits since the mount.
-    pub commits: u64,
+    /// Records written since the mount.
+    pub records: u64,
     /// Checkpoints since the mount.
     pub checkpoints: u64,
     /// Records that recovery replayed when it was mounted.
