@@ -4,6 +4,7 @@ mod adapter;
 mod answer;
 mod capabilities;
 mod convert;
+mod direct;
 mod flusher;
 mod session;
 

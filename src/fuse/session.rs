@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use super::adapter::Adapter;
+use super::direct;
 use crate::fs::{Fs, Promoter};
 
 /// How often names are promoted.
@@ -63,7 +64,7 @@ impl Default for MountOptions {
 }
 
 impl MountOptions {
-    fn config(&self) -> Config {
+    pub(super) fn config(&self) -> Config {
         let either = |on, yes, no| if on { yes } else { no };
         let mut config = Config::default();
         config.mount_options = vec![
@@ -142,7 +143,11 @@ impl Session {
         let mountpoint = mountpoint.canonicalize()?;
         let later = Arc::new(OnceLock::new());
         let adapter = Adapter::new(fs.clone(), later.clone());
-        let session = fuser::Session::new(adapter, &mountpoint, &options.config())?;
+        let session = match rustix::process::geteuid().is_root() {
+            true => direct::mount(adapter, &mountpoint, options)?,
+            // `fusermount3` mounts, which is allowed to.
+            false => fuser::Session::new(adapter, &mountpoint, &options.config())?,
+        };
         let notifier = session.notifier();
         let _ = later.set(notifier.clone());
         let promoter = Promoter::start(fs.clone(), PROMOTE_EVERY)?;
