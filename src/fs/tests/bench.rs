@@ -1,14 +1,14 @@
 //! What the tests stand on: a volume in a temporary directory, and calls by path.
 
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::io::Errno;
 use tempfile::TempDir;
 
 use crate::fs::types::{Caller, Found, OpenHow, ROOT, RenameHow};
+use crate::format::Geometry;
 use crate::fs::{Fs, Result};
+use crate::volume::testing::{create, open};
 
 /// A volume and a file system that serves it.
 pub struct Bench {
@@ -17,9 +17,10 @@ pub struct Bench {
 }
 
 fn serve(backing: &Path) -> Fs {
-    let root = OwnedFd::from(std::fs::File::open(backing).unwrap());
-    let node = crate::format::NodeId([5; 16]);
-    Fs::new(Arc::new(crate::volume::Volume::stub(root, node))).unwrap()
+    if !backing.join("kmsfs.volume").exists() {
+        create(backing, Geometry::new(4096).unwrap());
+    }
+    Fs::new(open(backing)).unwrap()
 }
 
 impl Bench {
@@ -32,6 +33,7 @@ impl Bench {
     /// The same backing, served by somebody who remembers nothing; `edit` changes it in between.
     pub fn again(self, edit: impl FnOnce(&Path)) -> Self {
         let Self { directory, fs } = self;
+        fs.volume().store.close().unwrap();
         drop(fs);
         edit(directory.path());
         let fs = serve(directory.path());
