@@ -6,10 +6,14 @@ use std::path::Path;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::Exit;
+use super::{Exit, init};
 use crate::config::ConfigError;
 use crate::control::Refusal;
+use crate::format::FormatError;
+use crate::keys::KeyError;
 use crate::kms::{KmsError, Remedy};
+use crate::store::StoreError;
+use crate::volume::VolumeError;
 
 /// A failure, as the user sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +56,66 @@ impl Failure {
             format!("{doing} {}: {}", path.display(), reason(error)),
             help,
         )
+    }
+
+    /// A volume in `dir` that cannot be made or opened.
+    pub fn volume(dir: &Path, error: VolumeError) -> Failure {
+        let place = dir.display();
+        let what = format!("{place}: {error}");
+        let damaged = "restore the volume from a backup or snapshot; nothing was changed";
+        match error {
+            VolumeError::NotAVolume => {
+                let help = format!(
+                    "`kmsfs init {place}` makes an empty directory a volume; see that no other disk belongs there"
+                );
+                Failure::new(Exit::NotAVolume, what, help)
+            }
+            VolumeError::NotEmpty(name) => init::not_empty(dir, &name),
+            VolumeError::Format(FormatError::Newer { .. }) => Failure::new(
+                Exit::NewerFormat,
+                what,
+                "use a newer kmsfs; nothing was changed",
+            ),
+            VolumeError::Format(_)
+            | VolumeError::Tampered
+            | VolumeError::Store(StoreError::Damaged { .. }) => {
+                Failure::new(Exit::Damaged, what, damaged)
+            }
+            VolumeError::Held(_) => Failure::new(
+                Exit::Busy,
+                what,
+                "use it where it is mounted (`kmsfs status` there), or unmount it first",
+            ),
+            VolumeError::Kms(error) => Failure {
+                what,
+                ..error.into()
+            },
+            VolumeError::Key(error) => Failure::key(what, error),
+            VolumeError::Store(error) => {
+                let failure = Failure::io(
+                    "opening the volume",
+                    dir,
+                    &io::Error::from_raw_os_error(error.errno()),
+                );
+                Failure { what, ..failure }
+            }
+            VolumeError::Io { source, .. } => Failure {
+                what,
+                ..Failure::io("opening", dir, &source)
+            },
+        }
+    }
+
+    /// A key that is not there: `what` is the first line.
+    pub fn key(what: String, error: KeyError) -> Failure {
+        match error {
+            KeyError::Kms(error) => Failure {
+                what,
+                ..error.into()
+            },
+            KeyError::Locked => Failure::new(Exit::KeyDenied, what, error.help()),
+            KeyError::NotAllowed { .. } => Failure::new(Exit::Damaged, what, error.help()),
+        }
     }
 
     /// The exit.

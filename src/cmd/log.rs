@@ -28,14 +28,15 @@ pub enum Target {
     System,
 }
 
-/// Starts logging. `KMSFS_LOG` says how much, as `debug` or `kmsfs::store=trace`.
+/// Starts logging. `KMSFS_LOG_LEVEL` says how much, as `debug` or `kmsfs::store=trace`.
 ///
 /// # Errors
 /// The file cannot be opened.
 pub fn start(target: Target) -> Result<(), Failure> {
     let timed = !matches!(target, Target::System) && std::env::var_os("JOURNAL_STREAM").is_none();
     let sink = Sink::open(target)?;
-    let filter = EnvFilter::try_from_env("KMSFS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_from_env("KMSFS_LOG_LEVEL").unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)
@@ -49,6 +50,8 @@ pub fn start(target: Target) -> Result<(), Failure> {
             .with_level(false)
             .try_init(),
     };
+    // A panic is told where the rest is told; its thread ends, and with it what it held.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::statfs;
 use rustix::process::geteuid;
 
 use super::mounts::{Mounts, canonical};
@@ -85,6 +86,10 @@ pub fn check_backing(backing: &Path, mounts: &Mounts) -> Result<(), Failure> {
             what,
             "name a directory outside of it: it is encrypted already",
         ));
+    }
+    // What the kernel has cached of a dead mount still looks alive; this it has to ask for.
+    if let Err(errno) = statfs(backing) {
+        return Err(Failure::io("looking at", backing, &errno.into()));
     }
     let holder = match registry().find(backing) {
         Some(entry) => format!(", by process {} on host {}", entry.pid, host()),
