@@ -71,11 +71,11 @@ impl<'a> Sources<'a> {
     /// # Errors
     /// [`ConfigError`] about the first value that does not parse.
     pub fn complete<L: Layer>(&self, typed: L) -> Result<L, ConfigError> {
-        let environment = self.from_environment::<L>()?;
+        let environment = self.environment_layer::<L>()?;
         Ok(typed.over(environment).over(parse(&self.file)?))
     }
 
-    fn from_environment<L: Layer>(&self) -> Result<L, ConfigError> {
+    fn environment_layer<L: Layer>(&self) -> Result<L, ConfigError> {
         let given = names::<L>().into_iter().filter_map(|name| {
             let variable = format!("{PREFIX}{}", name.replace('-', "_").to_ascii_uppercase());
             Some((name, self.variable(&variable)?))

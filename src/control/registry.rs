@@ -217,7 +217,7 @@ mod tests {
         let entry = entry(std::process::id());
         registry.announce(&entry).unwrap();
         assert_eq!(registry.find(&entry.mountpoint), Some(entry.clone()));
-        assert_eq!(registry.list(), [entry.clone()]);
+        assert_eq!(registry.list(), std::slice::from_ref(&entry));
         registry.withdraw(&entry.mountpoint, entry.pid + 1);
         assert_eq!(registry.list().len(), 1);
         registry.withdraw(&entry.mountpoint, entry.pid);
