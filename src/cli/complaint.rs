@@ -16,8 +16,18 @@ impl Complaint {
     /// The complaint in `error`; none if it is `--help` or `--version`, which are no errors.
     #[must_use]
     pub fn of(error: &Error) -> Option<Complaint> {
-        if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        if matches!(
+            error.kind(),
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+        ) {
             return None;
+        }
+        if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            let what = "no command was given".into();
+            return Some(Complaint {
+                what,
+                help: "`kmsfs --help` lists the commands".into(),
+            });
         }
         let text = error.render().to_string();
         let mut paragraphs = text.split("\n\n");
@@ -59,7 +69,13 @@ mod tests {
 
     #[test]
     fn complaints_are_two_lines() {
-        for args in [&[][..], &["int"], &["init"], &["init", "d", "--chunk-size", "x"], &["mount", "--rea"]] {
+        for args in [
+            &[][..],
+            &["int"],
+            &["init"],
+            &["init", "d", "--chunk-size", "x"],
+            &["mount", "--rea"],
+        ] {
             let complaint = complaint(args).unwrap();
             for line in [&complaint.what, &complaint.help] {
                 assert!(!line.is_empty() && !line.contains('\n'), "{complaint:?}");

@@ -5,6 +5,7 @@ mod daemon;
 mod engine;
 mod exit;
 mod failure;
+mod handler;
 mod holders;
 mod init;
 mod key;

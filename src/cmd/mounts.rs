@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::Failure;
 
-/// The type that the kernel knows kmsfs's mounts by.
-pub const TYPE: &str = "fuse.kmsfs";
+/// The type of kmsfs's mounts where fusermount3 made them, and the source of all.
+const TYPE: &str = "fuse.kmsfs";
+const PLAIN_TYPE: &str = "fuse";
+const SOURCE: &str = "kmsfs";
 
 const LIST: &str = "/proc/self/mountinfo";
 
@@ -18,6 +20,7 @@ pub struct Mount {
     pub point: PathBuf,
     /// Its type, as `ext4`.
     pub kind: String,
+    source: Vec<u8>,
 }
 
 /// Every mount; one that lies over another comes after it.
@@ -37,7 +40,11 @@ impl Mounts {
     }
 
     fn parse(list: &[u8]) -> Mounts {
-        Mounts(list.split(|byte| *byte == b'\n').filter_map(parse_line).collect())
+        Mounts(
+            list.split(|byte| *byte == b'\n')
+                .filter_map(parse_line)
+                .collect(),
+        )
     }
 
     /// The mount whose point is `path`: the one on top, if several are.
@@ -52,14 +59,14 @@ impl Mounts {
 
     /// kmsfs's mounts, each once.
     pub fn ours(&self) -> Vec<&Mount> {
-        self.0.iter().filter(|mount| mount.kind == TYPE).collect()
+        self.0.iter().filter(|mount| mount.is_ours()).collect()
     }
 }
 
 impl Mount {
     /// Whether it is one of kmsfs's.
     pub fn is_ours(&self) -> bool {
-        self.kind == TYPE
+        self.kind == TYPE || (self.kind == PLAIN_TYPE && self.source == SOURCE.as_bytes())
     }
 }
 
@@ -67,8 +74,14 @@ impl Mount {
 fn parse_line(line: &[u8]) -> Option<Mount> {
     let mut words = line.split(|byte| *byte == b' ');
     let point = unescape(words.nth(4)?);
-    let kind = words.skip_while(|word| *word != b"-").nth(1)?;
-    Some(Mount { point: point.into(), kind: String::from_utf8_lossy(kind).into_owned() })
+    let mut words = words.skip_while(|word| *word != b"-");
+    let kind = String::from_utf8_lossy(words.nth(1)?).into_owned();
+    let source = words.next()?.to_vec();
+    Some(Mount {
+        point: point.into(),
+        kind,
+        source,
+    })
 }
 
 /// Blanks, tabs, line ends and backslashes stand there as `\040` and so on.
@@ -76,12 +89,15 @@ fn unescape(word: &[u8]) -> OsString {
     let mut plain = Vec::with_capacity(word.len());
     let mut rest = word;
     while let Some((&first, after)) = rest.split_first() {
-        let octal = after.get(..3).filter(|_| first == b'\\').and_then(|digits| {
-            digits.iter().try_fold(0u8, |value, digit| match digit {
-                b'0'..=b'7' => value.checked_mul(8)?.checked_add(digit - b'0'),
-                _ => None,
-            })
-        });
+        let octal = after
+            .get(..3)
+            .filter(|_| first == b'\\')
+            .and_then(|digits| {
+                digits.iter().try_fold(0u8, |value, digit| match digit {
+                    b'0'..=b'7' => value.checked_mul(8)?.checked_add(digit - b'0'),
+                    _ => None,
+                })
+            });
         plain.push(octal.unwrap_or(first));
         rest = if octal.is_some() { &after[3..] } else { after };
     }
@@ -107,7 +123,9 @@ pub fn canonical(path: &Path) -> Result<PathBuf, Failure> {
 fn shortened(path: &Path) -> PathBuf {
     const LONG: usize = 300;
     match path.as_os_str().as_bytes() {
-        bytes if bytes.len() > LONG => PathBuf::from(OsString::from_vec(bytes[..LONG].to_vec())).join("…"),
+        bytes if bytes.len() > LONG => {
+            PathBuf::from(OsString::from_vec(bytes[..LONG].to_vec())).join("…")
+        }
         _ => path.to_owned(),
     }
 }
@@ -119,6 +137,8 @@ mod tests {
     const LIST: &[u8] = b"22 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n\
         30 22 0:40 / /mnt/a\\040b rw master:1 shared:2 - tmpfs tmpfs rw\n\
         31 30 0:41 / /mnt/a\\040b rw - fuse.kmsfs kmsfs rw,user_id=0\n\
+        32 22 0:42 / /mnt/c rw - fuse kmsfs rw,user_id=0\n\
+        33 22 0:43 / /mnt/d rw - fuse sshfs rw,user_id=0\n\
         broken line\n";
 
     #[test]
@@ -128,7 +148,8 @@ mod tests {
         assert_eq!(mounts.around(Path::new("/mnt/a b/c/d")).unwrap().kind, TYPE);
         assert_eq!(mounts.around(Path::new("/mnt/a bc")).unwrap().kind, "ext4");
         assert_eq!(mounts.at(Path::new("/mnt")), None);
-        assert_eq!(mounts.ours().len(), 1);
+        assert!(mounts.at(Path::new("/mnt/c")).unwrap().is_ours());
+        assert_eq!(mounts.ours().len(), 2);
     }
 
     #[test]

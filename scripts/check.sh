@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change goes in: formatting, lints, documentation, scripts, and every test, those
+# with a real mount included. Installs what the tests need where it may.
+#   KMSFS_DENY=0   without the check of dependencies (licences, advisories)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+step() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+
+install_what_is_missing() {
+  local packages=() program package
+  while read -r program package; do
+    command -v "$program" >/dev/null || packages+=("$package")
+  done <<'EOF'
+cc build-essential
+fusermount3 fuse3
+rsync rsync
+sqlite3 sqlite3
+git git
+setfattr attr
+setfacl acl
+python3 python3
+shellcheck shellcheck
+EOF
+  [ ${#packages[@]} -eq 0 ] && return
+  step "installing ${packages[*]}"
+  local root=()
+  [ "$(id -u)" -eq 0 ] || root=(sudo)
+  if ! { "${root[@]}" apt-get update -qq && "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "${packages[@]}"; }; then
+    printf 'warning: not installed: %s; tests that need them say so\n' "${packages[*]}" >&2
+  fi
+}
+
+mounts() { awk '$1 == "kmsfs" { print $2 }' /proc/mounts | sort; }
+
+command -v cargo >/dev/null || PATH="$HOME/.cargo/bin:$PATH"
+install_what_is_missing
+before=$(mounts)
+
+step "formatting"
+cargo fmt --check
+
+step "lints"
+cargo clippy --locked --all-targets -- -D warnings
+
+step "documentation"
+RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+
+if command -v shellcheck >/dev/null; then
+  step "scripts"
+  shellcheck scripts/*.sh .ci/run
+fi
+
+if [ "${KMSFS_DENY:-1}" != 0 ] && command -v cargo-deny >/dev/null; then
+  step "dependencies"
+  cargo deny --locked check
+fi
+
+if command -v systemd-analyze >/dev/null; then
+  step "service"
+  scripts/check-unit.sh
+fi
+
+step "tests"
+[ -e /dev/fuse ] || { printf 'error: there is no /dev/fuse\nhelp: load the module with modprobe fuse\n' >&2; exit 1; }
+KMSFS_REQUIRE_FUSE=1 cargo test --locked
+
+step "leftovers"
+left=$(comm -13 <(printf '%s\n' "$before") <(mounts))
+if [ -n "$left" ]; then
+  printf 'error: the tests left these mounts behind:\n%s\nhelp: unmount them with kmsfs umount, and mend the test\n' "$left" >&2
+  exit 1
+fi
+printf 'none\n\nall is well\n'
