@@ -156,7 +156,8 @@ impl Fs {
         let inode = self.inode(ino)?;
         let mut content = inode.content()?.lock();
         let path = self.stored_path(&inode);
-        let file = File::open(&self.volume, inode.node, false, || Ok((file, path)), true)?;
+        let open = || Ok((file, path));
+        let file = Arc::new(File::open(&self.volume, inode.node, false, true, open)?);
         *content = Arc::downgrade(&file);
         drop(content);
         Ok(self.handles.add_file(inode, file, how.write))

@@ -13,7 +13,7 @@ use super::error::{FsError, Result};
 use super::handles::Handles;
 use super::inodes::{Gone, Inode, Inodes};
 use super::names::Budget;
-use super::types::ROOT;
+use super::types::{Kind, ROOT};
 use crate::format::NodeId;
 use crate::sys::stat::{Stat, stat};
 use crate::volume::Volume;
@@ -79,6 +79,16 @@ impl Fs {
         for ino in gone.inodes() {
             let open = self.directories.lock().pop(&ino);
             drop(open);
+        }
+    }
+
+    /// Tells the store, for its recovery, where the file `ino` is now.
+    pub(super) fn tell_store(&self, ino: u64) {
+        if let Some(inode) = self.inodes.peek(ino)
+            && inode.kind == Kind::File
+        {
+            let path = self.stored_path(&inode);
+            self.volume.store.renamed(inode.node, path);
         }
     }
 

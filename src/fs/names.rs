@@ -100,7 +100,7 @@ impl Fs {
         let strays = index.strays();
         if strays != Default::default() {
             tracing::warn!(
-                directory = %self.stored_path(inode).display(),
+                directory = %inode.node,
                 strays.foreign,
                 strays.duplicates,
                 "entries of the backing that are not the volume's are not shown"

@@ -9,9 +9,9 @@ use super::attr::check_end;
 use super::error::{FsError, Result};
 use super::filesystem::Fs;
 use super::inodes::Inode;
-use super::io::{AllocateMode, File, Seek};
+use super::io::{File, Seek};
 use super::spot::Spot;
-use super::types::{Caller, OpenHow};
+use super::types::{Allocate, Caller, OpenHow};
 
 /// Bytes moved at a time when one file is copied into another.
 const COPY_LEN: u64 = 1 << 20;
@@ -47,8 +47,7 @@ impl Fs {
             let file = file.map_err(|error| std::io::Error::from_raw_os_error(error.code().raw_os_error()))?;
             Ok((file, self.stored_path(inode)))
         };
-        let file = File::open(&self.volume, inode.node, born, open, false)
-            .map_err(|error| error.at(format!("node {}", inode.node)))?;
+        let file = Arc::new(File::open(&self.volume, inode.node, born, false, open)?);
         *content = Arc::downgrade(&file);
         if !born && file.size() > 0 {
             self.unpromoted.lock().insert(inode.node);
@@ -72,7 +71,7 @@ impl Fs {
     /// # Errors
     /// `EIO` when what the backing holds is not what was written.
     pub fn read(&self, handle: u64, offset: u64, len: usize, out: &mut Vec<u8>) -> Result<()> {
-        self.handles.file(handle)?.file.read(offset, len, out)
+        Ok(self.handles.file(handle)?.file.read(offset, len, out)?)
     }
 
     /// Writes all of `data` at `offset`. `unprivileged` says that the writer is an ordinary user, so that
@@ -95,7 +94,7 @@ impl Fs {
     /// # Errors
     /// As fsync(2). A failure stays until the file has been reopened.
     pub fn sync(&self, handle: u64, data_only: bool) -> Result<()> {
-        self.handles.file(handle)?.file.sync(data_only)
+        Ok(self.handles.file(handle)?.file.sync(data_only)?)
     }
 
     /// Closes a handle.
@@ -117,17 +116,26 @@ impl Fs {
     /// # Errors
     /// As lseek(2): `ENXIO` beyond the end.
     pub fn seek(&self, handle: u64, offset: u64, to: Seek) -> Result<u64> {
-        self.handles.file(handle)?.file.seek(offset, to)
+        let found = self.handles.file(handle)?.file.seek(offset, to)?;
+        found.ok_or(FsError::errno(Errno::NXIO))
     }
 
-    /// Reserves, empties or zeroes a range.
+    /// Reserves, empties or zeroes a range. Nothing is set aside for a reserved range: it becomes a hole, and
+    /// writing to it later may still find the disk full.
     ///
     /// # Errors
     /// As fallocate(2).
-    pub fn allocate(&self, handle: u64, mode: AllocateMode, offset: u64, len: u64) -> Result<()> {
-        check_end(offset, len)?;
+    pub fn allocate(&self, handle: u64, what: Allocate, offset: u64, len: u64) -> Result<()> {
+        let end = check_end(offset, len)?;
         let handle = self.handles.file(handle)?;
-        handle.file.allocate(mode, offset, len)
+        if matches!(what, Allocate::PunchHole | Allocate::ZeroRange { .. }) {
+            handle.file.punch(offset..end)?;
+        }
+        let extends = Allocate::ZeroRange { keep_size: false };
+        if what == extends || what == (Allocate::Reserve { keep_size: false }) {
+            handle.file.extend(end)?;
+        }
+        Ok(())
     }
 
     /// Copies up to `len` bytes from one open file to another (or within one) and says how many.
@@ -149,7 +157,8 @@ impl Fs {
             let moved = source
                 .file
                 .read(from.1 + copied, step, &mut buffer)
-                .and_then(|()| target.file.write(to.1 + copied, &buffer));
+                .and_then(|()| target.file.write(to.1 + copied, &buffer))
+                .map_err(FsError::from);
             match moved {
                 Err(_) if copied > 0 => break,
                 other => other?,

@@ -79,6 +79,7 @@ impl Fs {
         drop(names);
         self.let_go(gone);
         inode.set_born();
+        self.tell_store(inode.ino);
         Ok(true)
     }
 }

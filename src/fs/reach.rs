@@ -5,7 +5,6 @@
 //! entry" is looked up again.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, openat};
@@ -15,6 +14,7 @@ use super::error::{FsError, Result};
 use super::filesystem::Fs;
 use super::inodes::{Inode, Link, Place};
 use super::spot::Spot;
+use crate::store::StoredPath;
 use crate::sys::stat::stat;
 
 /// How often a call is tried again because the name it used was changed under it.
@@ -96,13 +96,14 @@ impl Fs {
     }
 
     /// The path of `inode` in stored names, from the backing's root: a hint for recovery, not a promise.
-    pub(super) fn stored_path(&self, inode: &Inode) -> PathBuf {
+    pub(super) fn stored_path(&self, inode: &Inode) -> StoredPath {
         let mut names = Vec::new();
         let mut at = inode.ino;
         while let Ok(Place::Named(link)) = self.inodes.place(at) {
             names.push(link.stored);
             at = link.parent;
         }
-        names.iter().rev().map(|name| &**name).collect()
+        names.reverse();
+        StoredPath::new(names.join("/"))
     }
 }

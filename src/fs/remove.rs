@@ -159,6 +159,9 @@ impl Fs {
         if let Some(before) = before {
             self.remove_target(entry.node, &before);
         }
+        if entry.kind == Kind::File {
+            self.volume.store.unlinked(entry.node);
+        }
         Ok(())
     }
 

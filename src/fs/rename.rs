@@ -162,6 +162,7 @@ impl Fs {
         guards.names(to.folder.inode.ino)?.insert(to.name, moved);
         let gone = self.inodes.renamed(ino, from.folder.inode.ino, from.name, link);
         self.let_go(gone);
+        self.tell_store(ino);
         Ok(())
     }
 

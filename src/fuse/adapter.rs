@@ -20,8 +20,8 @@ use super::convert::{
     attr, bare_attr, caller, device_numbers, kind, kind_of_mode, rename_how, set_time,
 };
 use super::flusher::Flusher;
-use crate::fs::io::{AllocateMode, Seek};
-use crate::fs::types::{Found, OpenHow, SetAttr};
+use crate::fs::io::Seek;
+use crate::fs::types::{Allocate, Found, OpenHow, SetAttr};
 use crate::fs::Fs;
 
 /// How long the kernel may rely on what it was told: nobody else changes the volume while it is mounted.
@@ -434,9 +434,9 @@ impl Filesystem for Adapter {
     ) {
         let keep_size = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
         let mode = match mode & !libc::FALLOC_FL_KEEP_SIZE {
-            0 => AllocateMode::Reserve { keep_size },
-            libc::FALLOC_FL_PUNCH_HOLE if keep_size => AllocateMode::PunchHole,
-            libc::FALLOC_FL_ZERO_RANGE => AllocateMode::ZeroRange { keep_size },
+            0 => Allocate::Reserve { keep_size },
+            libc::FALLOC_FL_PUNCH_HOLE if keep_size => Allocate::PunchHole,
+            libc::FALLOC_FL_ZERO_RANGE => Allocate::ZeroRange { keep_size },
             _ => return reply.error(Errno::EOPNOTSUPP),
         };
         answer!(reply, "fallocate", self.fs.allocate(fh.0, mode, offset, length), done);
