@@ -31,3 +31,6 @@ pub use error::{FsError, Result};
 pub use filesystem::Fs;
 pub use promote::Promoter;
 pub use statfs::Usage;
+
+#[cfg(test)]
+mod tests;

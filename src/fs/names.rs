@@ -96,7 +96,10 @@ impl Fs {
             return Ok(());
         }
         let load = |keys: &_| Index::load(keys, directory.as_fd(), inode.node);
-        let index = self.volume.keyring.with_volume(load)??;
+        let mut index = self.volume.keyring.with_volume(load)??;
+        if !self.volume.read_only {
+            sweep(&mut index, directory);
+        }
         let strays = index.strays();
         if strays != Default::default() {
             tracing::warn!(
@@ -180,15 +183,23 @@ pub fn absent(names: &Index, plain: &[u8]) -> Result<()> {
     }
 }
 
-/// Removes what a crash left behind in a directory that is to be removed itself.
-pub fn sweep(names: &mut Index, directory: &OwnedFd) {
-    for stored in names.take_leftovers() {
-        let removed = match unlinkat(directory, &*stored, AtFlags::empty()) {
-            Err(Errno::ISDIR) => unlinkat(directory, &*stored, AtFlags::REMOVEDIR),
+/// Removes what a crash left behind. It must be gone before its name is replaced once more: each name says only
+/// which one it has replaced itself.
+fn sweep(names: &mut Index, directory: &OwnedFd) {
+    let leftovers = names.take_leftovers();
+    for stored in &leftovers {
+        let removed = match unlinkat(directory, &**stored, AtFlags::empty()) {
+            Err(Errno::ISDIR) => unlinkat(directory, &**stored, AtFlags::REMOVEDIR),
             other => other,
         };
-        if let Err(error) = removed {
-            tracing::debug!(%stored, %error, "a leftover stays");
+        match removed {
+            Ok(()) => tracing::info!(stored, "removed what a crash left behind"),
+            Err(error) => tracing::warn!(stored, %error, "what a crash left behind stays"),
         }
+    }
+    if !leftovers.is_empty()
+        && let Err(error) = rustix::fs::fsync(directory)
+    {
+        tracing::warn!(%error, "cannot sync a directory");
     }
 }

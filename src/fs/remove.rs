@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::error::{FsError, Result};
 use super::filesystem::Fs;
 use super::inodes::Inode;
-use super::names::{NamesMut, check_name, entry, sweep};
+use super::names::{NamesMut, check_name, entry};
 use super::spot::Spot;
 use super::types::Kind;
 use crate::names::{Entry, Index, remove_side};
@@ -114,7 +114,7 @@ impl Fs {
             return Err(FsError::errno(Errno::NOENT));
         }
         if let Some(folder) = &folder {
-            empty(guards.names(folder.inode.ino)?, folder)?;
+            empty(guards.names(folder.inode.ino)?)?;
         }
         self.remove_entry(&parent, &victim)?;
         guards.names(parent.inode.ino)?.remove(name);
@@ -176,14 +176,13 @@ impl Fs {
     }
 }
 
-/// Checks that a directory is empty, and sweeps away what a crash left in it.
+/// Checks that a directory is empty.
 ///
 /// # Errors
 /// `ENOTEMPTY`.
-pub(super) fn empty(names: &mut Index, folder: &Folder) -> Result<()> {
-    if !names.is_empty() {
-        return Err(FsError::errno(Errno::NOTEMPTY));
+pub(super) fn empty(names: &Index) -> Result<()> {
+    match names.is_empty() {
+        true => Ok(()),
+        false => Err(FsError::errno(Errno::NOTEMPTY)),
     }
-    sweep(names, &folder.open);
-    Ok(())
 }

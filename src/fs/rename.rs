@@ -93,7 +93,7 @@ impl Fs {
         }
         if let Some(victim) = victim {
             let names = guards.names(victim.inode.ino)?;
-            empty(names, victim)?;
+            empty(names)?;
             if names.strays() != Default::default() {
                 return Err(FsError::failed(Errno::NOTEMPTY, "a directory that is empty here holds strays"));
             }

@@ -1,0 +1,135 @@
+//! What the tests stand on: a volume in a temporary directory, and calls by path.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use tempfile::TempDir;
+
+use crate::fs::types::{Caller, Found, OpenHow, ROOT, RenameHow};
+use crate::fs::{Fs, Result};
+
+/// A volume and a file system that serves it.
+pub struct Bench {
+    directory: TempDir,
+    pub fs: Fs,
+}
+
+fn serve(backing: &Path) -> Fs {
+    let root = OwnedFd::from(std::fs::File::open(backing).unwrap());
+    let node = crate::format::NodeId([5; 16]);
+    Fs::new(Arc::new(crate::volume::Volume::stub(root, node))).unwrap()
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let fs = serve(directory.path());
+        Self { directory, fs }
+    }
+
+    /// The same backing, served by somebody who remembers nothing; `edit` changes it in between.
+    pub fn again(self, edit: impl FnOnce(&Path)) -> Self {
+        let Self { directory, fs } = self;
+        drop(fs);
+        edit(directory.path());
+        let fs = serve(directory.path());
+        Self { directory, fs }
+    }
+
+    pub fn backing(&self) -> PathBuf {
+        self.directory.path().to_owned()
+    }
+
+    /// The entries of the backing's root that are stored names or side files.
+    pub fn stored(&self) -> Vec<String> {
+        stored(self.directory.path())
+    }
+
+    pub fn dir(&self, parent: u64, name: &str) -> u64 {
+        let made = self.fs.make_directory(parent, name.as_bytes(), 0o755, &caller());
+        made.unwrap().attr.ino
+    }
+
+    /// A file with `content`.
+    pub fn file(&self, parent: u64, name: &str, content: &str) -> u64 {
+        let how = OpenHow { write: true, ..OpenHow::default() };
+        let (found, handle) = self.fs.create(parent, name.as_bytes(), 0o644, how, &caller()).unwrap();
+        self.fs.write(handle, 0, content.as_bytes(), false).unwrap();
+        self.fs.sync(handle, false).unwrap();
+        self.fs.release(handle);
+        found.attr.ino
+    }
+
+    pub fn find(&self, parent: u64, name: &str) -> Result<Found> {
+        self.fs.lookup(parent, name.as_bytes())
+    }
+
+    /// What the file `name` holds; `Err` is why it cannot be read.
+    pub fn text(&self, parent: u64, name: &str) -> std::result::Result<String, Errno> {
+        let read = || {
+            let ino = self.find(parent, name)?.attr.ino;
+            let handle = self.fs.open(ino, OpenHow::default(), &caller())?;
+            let mut bytes = Vec::new();
+            let read = self.fs.read(handle, 0, 1 << 20, &mut bytes);
+            self.fs.release(handle);
+            read.map(|()| String::from_utf8(bytes).unwrap())
+        };
+        read().map_err(|error| error.code())
+    }
+
+    pub fn rename(&self, from: (u64, &str), to: (u64, &str), how: RenameHow) -> std::result::Result<(), Errno> {
+        let renamed = self.fs.rename((from.0, from.1.as_bytes()), (to.0, to.1.as_bytes()), how);
+        renamed.map_err(|error| error.code())
+    }
+
+    /// The names in `ino`, sorted.
+    pub fn list(&self, ino: u64) -> Vec<String> {
+        let handle = self.fs.open_directory(ino).unwrap();
+        let mut names = Vec::new();
+        let keep = |item: crate::fs::Listed<'_>| {
+            names.push(String::from_utf8_lossy(item.name).into_owned());
+            false
+        };
+        self.fs.list(handle, 0, keep).unwrap();
+        self.fs.release_directory(handle);
+        names.retain(|name| !matches!(&**name, "." | ".."));
+        names.sort();
+        names
+    }
+
+    pub fn root(&self) -> Vec<String> {
+        self.list(ROOT)
+    }
+}
+
+/// The entries of `backing` that are stored names or side files.
+pub fn stored(backing: &Path) -> Vec<String> {
+    let own = ["kmsfs.volume", "kmsfs.journal", "kmsfs.lock"];
+    let entries = std::fs::read_dir(backing).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !own.contains(&&**name))
+        .collect();
+    names.sort();
+    names
+}
+
+/// The one who runs the tests.
+pub fn caller() -> Caller {
+    Caller {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        pid: 0,
+        umask: 0o022,
+    }
+}
+
+/// The errno of what must have failed.
+pub fn errno<T>(result: Result<T>) -> Errno {
+    match result {
+        Ok(_) => panic!("it did not fail"),
+        Err(error) => error.code(),
+    }
+}

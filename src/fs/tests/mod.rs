@@ -1,0 +1,7 @@
+//! The file system without a mount: what each call answers, and what is found again by a fresh one.
+
+mod bench;
+mod directories;
+mod links;
+mod names;
+mod values;
