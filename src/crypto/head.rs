@@ -140,7 +140,7 @@ mod tests {
             open_head(&raw, VolumeId([9; 16]), head.node, &volume),
             Err(Tampered)
         );
-        let other = file_keys(&Key::random().unwrap(), head.volume, head.node);
+        let other = file_keys(&Key::random(), head.volume, head.node);
         assert_eq!(check_commitment(&raw, &other), Err(Tampered));
     }
 }

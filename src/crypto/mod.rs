@@ -13,4 +13,4 @@ pub mod values;
 
 pub use aead::Tampered;
 pub use derive::{FileKeys, VolumeKeys, file_keys, volume_keys};
-pub use secret::Key;
+pub use secret::{Key, SecretBytes};

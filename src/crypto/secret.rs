@@ -27,14 +27,16 @@ impl Key {
         Key(slot)
     }
 
-    /// A key from the kernel's random numbers.
+    /// A key from the operating system's random source.
     ///
-    /// # Errors
-    /// When the kernel has none to give, which means a broken system.
-    pub fn random() -> Result<Key, getrandom::Error> {
-        let mut slot = Slot::zeroed();
-        getrandom::fill(slot.bytes_mut())?;
-        Ok(Key(slot))
+    /// # Panics
+    /// When the operating system has no random source: nothing could be sealed then either.
+    #[must_use]
+    #[allow(clippy::expect_used)] // As in `format::ids`: there is nothing to fall back on.
+    pub fn random() -> Key {
+        Key::filled(|slot| {
+            getrandom::fill(slot).expect("the operating system's random source answers");
+        })
     }
 
     /// The bytes, for the moment of use.
@@ -87,7 +89,7 @@ mod tests {
 
     #[test]
     fn dropped_key_leaves_zeroes() {
-        let key = Key::random().unwrap();
+        let key = Key::random();
         let place = key.place();
         assert_eq!(&place.peek(), key.expose());
         assert_ne!(key.expose(), &[0; SLOT]);
@@ -97,7 +99,7 @@ mod tests {
 
     #[test]
     fn key_dropped_by_a_panic_leaves_zeroes() {
-        let key = Key::random().unwrap();
+        let key = Key::random();
         let place = key.place();
         let outcome = std::thread::spawn(move || {
             let _key = key;

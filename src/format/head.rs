@@ -170,7 +170,8 @@ impl RawHead {
         let (layout, rest) = Layout::read_from_prefix(page).map_err(|_| short(HEAD_LEN))?;
         let body = layout.check()?;
         let need = match body {
-            Body::Inline => PAGE,
+            // At most INLINE_MAX, as `check` has seen.
+            Body::Inline => INLINE_OFFSET + layout.size.get() as usize,
             Body::Chunked => ENTRIES_OFFSET,
         };
         if page.len() < need {

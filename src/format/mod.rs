@@ -10,6 +10,7 @@ pub mod error;
 pub mod geometry;
 pub mod head;
 pub mod ids;
+pub mod journal;
 pub mod stored_name;
 pub mod wrapped;
 

@@ -1,7 +1,7 @@
 //! Attributes: read, and set in all their forms.
 
 use rustix::fs::{OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
-use rustix::io::{self, Errno};
+use rustix::io::Errno;
 
 use super::error::{FsError, Result};
 use super::filesystem::Fs;
@@ -55,7 +55,7 @@ impl Fs {
     pub(super) fn attr_of(&self, subject: Subject, stat: &Stat, spot: &Spot) -> Result<Attr> {
         self.same_device(stat)?;
         let size = match stat.kind {
-            Kind::File => self.file_size(subject, stat, spot)?,
+            Kind::File => self.file_size(subject, spot)?,
             Kind::Symlink => self.target_len(subject.node, stat.size)?,
             _ => stat.size,
         };
@@ -76,7 +76,7 @@ impl Fs {
         })
     }
 
-    fn file_size(&self, subject: Subject, stat: &Stat, spot: &Spot) -> Result<u64> {
+    fn file_size(&self, subject: Subject, spot: &Spot) -> Result<u64> {
         // Never waits for somebody who is opening the file: that may take a visit to the KMS.
         let live = self.inodes.peek(subject.ino).and_then(|inode| {
             let content = inode.content().ok()?.try_lock()?;
@@ -85,11 +85,16 @@ impl Fs {
         if let Some(file) = live {
             return Ok(file.size());
         }
-        let read = |page: &mut [u8]| match stat.size {
-            0 => Ok(0),
-            _ => Ok(read_head(spot, page)?),
+        let open = || {
+            let flags = OFlags::RDONLY | OFlags::NOATIME;
+            let file = spot.open(flags).or_else(|error| match error {
+                // Only the owner and root may leave the access time alone.
+                Errno::PERM => spot.open(OFlags::RDONLY),
+                other => Err(other),
+            });
+            Ok(file?)
         };
-        Ok(stored_size(&self.volume, subject.node, subject.born, read)?)
+        Ok(stored_size(&self.volume, subject.node, subject.born, open)?)
     }
 
     /// Changes the attributes that `set` names, and answers with all of them.
@@ -124,7 +129,9 @@ impl Fs {
 
     /// Takes setuid, setgid and file capabilities from a file whose content `caller` has changed.
     pub(super) fn drop_privileges(&self, inode: &Inode, caller: &Caller) -> Result<()> {
-        match self.on(inode, |spot| super::xattr::remove_raw(spot, "security.capability")) {
+        match self.on(inode, |spot| {
+            super::xattr::remove_raw(spot, "security.capability")
+        }) {
             Err(error) if !matches!(error.code(), Errno::NODATA | Errno::OPNOTSUPP) => {
                 return Err(error);
             }
@@ -149,24 +156,6 @@ impl Fs {
         }
         Ok(())
     }
-}
-
-/// Reads the beginning of the stored file at `spot`, leaving its access time alone where that is allowed.
-fn read_head(spot: &Spot, page: &mut [u8]) -> io::Result<usize> {
-    let flags = OFlags::RDONLY | OFlags::NOATIME;
-    let file = spot.open(flags).or_else(|error| match error {
-        // Only the owner and root may leave the access time alone.
-        Errno::PERM => spot.open(OFlags::RDONLY),
-        other => Err(other),
-    })?;
-    let mut read = 0;
-    while let Some(rest) = page.get_mut(read..).filter(|rest| !rest.is_empty()) {
-        match io::retry_on_intr(|| io::pread(&file, &mut *rest, read as u64))? {
-            0 => break,
-            count => read += count,
-        }
-    }
-    Ok(read)
 }
 
 /// The content of `inode`, if somebody has it open.

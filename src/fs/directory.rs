@@ -56,7 +56,12 @@ impl Fs {
     ///
     /// # Errors
     /// When the names cannot be loaded.
-    pub fn list(&self, handle: u64, offset: u64, mut fill: impl FnMut(Listed<'_>) -> bool) -> Result<()> {
+    pub fn list(
+        &self,
+        handle: u64,
+        offset: u64,
+        mut fill: impl FnMut(Listed<'_>) -> bool,
+    ) -> Result<()> {
         let handle = self.handles.directory(handle)?;
         let listing = self.listing(&handle, offset)?;
         for (item, next) in from(&listing, offset) {

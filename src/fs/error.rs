@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use super::io::ContentError;
 use crate::keys::KeyError;
 use crate::names::IndexError;
+use crate::store::StoreError;
 
 /// The answer to a call that failed.
 ///
@@ -31,7 +32,10 @@ impl FsError {
     /// An everyday answer.
     #[must_use]
     pub fn errno(errno: Errno) -> Self {
-        Self { errno, report: None }
+        Self {
+            errno,
+            report: None,
+        }
     }
 
     /// Something in the backing is not what kmsfs wrote there: `EIO`, and a line in the log.
@@ -124,9 +128,17 @@ impl From<IndexError> for FsError {
 
 impl From<KeyError> for FsError {
     fn from(error: KeyError) -> Self {
-        let what = error.to_string();
-        match error {
-            KeyError::Locked => Self::failed(Errno::KEYREVOKED, what),
+        Self::failed(error.errno(), error.to_string())
+    }
+}
+
+impl From<StoreError> for FsError {
+    fn from(error: StoreError) -> Self {
+        let errno = Errno::from_raw_os_error(error.errno());
+        match error.is_no_space() {
+            // The caller is told; a full disk is not worth a line for every call.
+            true => Self::errno(errno),
+            false => Self::reported(errno, error.to_string(), true),
         }
     }
 }
@@ -134,20 +146,14 @@ impl From<KeyError> for FsError {
 impl From<ContentError> for FsError {
     fn from(error: ContentError) -> Self {
         match error {
+            ContentError::Key(error) => error.into(),
+            ContentError::Store(error) => error.into(),
+            ContentError::Unopened { source, .. } => source.into(),
+            ContentError::TooLarge { .. } => Self::errno(Errno::FBIG),
             ContentError::Chunk { .. }
             | ContentError::Head { .. }
             | ContentError::Malformed { .. }
             | ContentError::Emptied { .. } => Self::damaged(error.to_string()),
-            ContentError::TooLarge { .. } => Self::errno(Errno::FBIG),
-            ContentError::Key(error) => error.into(),
-            ContentError::Store(error) => {
-                let errno = Errno::from_raw_os_error(error.errno());
-                match errno {
-                    // A full disk is the caller's to hear of, not the log's.
-                    Errno::NOSPC | Errno::DQUOT | Errno::NOENT | Errno::FBIG => Self::errno(errno),
-                    _ => Self::failed(errno, error.to_string()),
-                }
-            }
         }
     }
 }

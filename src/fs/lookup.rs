@@ -38,7 +38,9 @@ impl Fs {
     ) -> Result<Found> {
         let spot = Spot::Named(directory.clone(), entry.stored.clone());
         let stat = spot.stat().map_err(|errno| match errno {
-            Errno::NOENT => FsError::failed(errno, format!("{} vanished from the backing", entry.stored)),
+            Errno::NOENT => {
+                FsError::failed(errno, format!("{} vanished from the backing", entry.stored))
+            }
             other => other.into(),
         })?;
         let subject = Subject {

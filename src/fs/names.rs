@@ -103,7 +103,7 @@ impl Fs {
         let strays = index.strays();
         if strays != Default::default() {
             tracing::warn!(
-                directory = %inode.node,
+                directory = %self.stored_path(inode),
                 strays.foreign,
                 strays.duplicates,
                 "entries of the backing that are not the volume's are not shown"

@@ -152,7 +152,9 @@ impl Fs {
                 return Err(FsError::failed(Errno::NOTEMPTY, what));
             }
             // Somebody was there before us; the name is gone, which is what was asked for.
-            Err(Errno::NOENT) => tracing::warn!(stored = %entry.stored, "vanished from the backing"),
+            Err(Errno::NOENT) => {
+                tracing::warn!(stored = %entry.stored, "vanished from the backing")
+            }
             other => other?,
         }
         remove_side(parent.open.as_fd(), &entry.stored);
@@ -165,7 +167,13 @@ impl Fs {
         Ok(())
     }
 
-    pub(super) fn unname(&self, parent: &Folder, name: &[u8], entry: &Entry, held: Option<Arc<OwnedFd>>) {
+    pub(super) fn unname(
+        &self,
+        parent: &Folder,
+        name: &[u8],
+        entry: &Entry,
+        held: Option<Arc<OwnedFd>>,
+    ) {
         let ino = self.ino_of(entry.inode);
         let gone = self.inodes.unnamed(ino, parent.inode.ino, name, held);
         self.let_go(gone);

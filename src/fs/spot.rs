@@ -5,7 +5,9 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timestamps, Uid, chownat, openat, readlinkat, utimensat};
+use rustix::fs::{
+    AtFlags, Gid, Mode, OFlags, Timestamps, Uid, chownat, openat, readlinkat, utimensat,
+};
 use rustix::io::{self, Errno};
 
 use crate::sys::stat::{Kind, Stat, stat};
@@ -84,7 +86,10 @@ impl Spot {
         if stat(node.as_fd(), "")?.kind == Kind::Symlink {
             return Err(Errno::OPNOTSUPP);
         }
-        rustix::fs::chmod(descriptor_path(&node), Mode::from_raw_mode(permissions & 0o7777))
+        rustix::fs::chmod(
+            descriptor_path(&node),
+            Mode::from_raw_mode(permissions & 0o7777),
+        )
     }
 
     /// Sets owner and group.
@@ -110,9 +115,12 @@ impl Spot {
             Self::Named(directory, name) => {
                 utimensat(directory, &**name, times, AtFlags::SYMLINK_NOFOLLOW)
             }
-            Self::Held(node) => {
-                utimensat(rustix::fs::CWD, descriptor_path(node), times, AtFlags::empty())
-            }
+            Self::Held(node) => utimensat(
+                rustix::fs::CWD,
+                descriptor_path(node),
+                times,
+                AtFlags::empty(),
+            ),
         }
     }
 

@@ -22,7 +22,9 @@ impl Flusher {
     pub fn new(notifier: Arc<OnceLock<Notifier>>) -> Self {
         let (jobs, work) = channel();
         let name = "kmsfs-flusher".to_owned();
-        let started = std::thread::Builder::new().name(name).spawn(move || serve(&work, &notifier));
+        let started = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || serve(&work, &notifier));
         if let Err(error) = started {
             tracing::error!(%error, "no thread for flushing; the jobs are done without");
         }

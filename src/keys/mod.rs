@@ -1,14 +1,24 @@
-//! STUB of the room `keys`.
-#![allow(missing_docs)]
-use crate::crypto::{Key, VolumeKeys, volume_keys};
-use crate::format::VolumeId;
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    #[error("locked")]
-    Locked,
-}
-pub struct Keyring(VolumeKeys);
-impl Keyring {
-    pub fn stub() -> Self { Self(volume_keys(&Key::from_slice(&[7; 32]).unwrap(), VolumeId([1; 16]))) }
-    pub fn with_volume<T>(&self, f: impl FnOnce(&VolumeKeys) -> T) -> Result<T, KeyError> { Ok(f(&self.0)) }
-}
+//! Data keys in use: cache, pool of ready keys, keyring that locks and unlocks.
+//!
+//! Knows identities, wrapped keys and the KMS; knows no file, no path and no byte of content.
+
+mod cache;
+mod error;
+mod flight;
+mod keyring;
+mod lock;
+mod pool;
+mod reuse;
+mod settings;
+mod slot;
+mod source;
+mod sweeper;
+
+pub use error::KeyError;
+pub use keyring::{FreshKey, Keyring};
+pub use lock::Unlocked;
+pub use settings::{KeyringStatus, ReusePolicy, Settings};
+pub use slot::FileKeySlot;
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,20 @@
 //! Key management services: the trait, errors by remedy, and the embedded key store.
+//!
+//! Knows master keys, wrapped keys and contexts; knows no volume and no file.
+
+pub mod api;
+pub mod blob;
+pub mod clock;
+pub mod context;
+pub mod error;
+pub mod local;
+#[cfg(test)]
+pub(crate) mod scripted;
+pub mod uuid;
+
+pub use api::{
+    Alias, GeneratedKey, KeyMetadata, KeySpec, KeyState, KeyVersion, Kms, KmsAdmin, NewKey,
+};
+pub use clock::{Clock, SystemClock};
+pub use context::EncryptionContext;
+pub use error::{KmsError, Remedy, Retry};

@@ -105,7 +105,14 @@ mod tests {
 
     #[test]
     fn names_that_are_no_names_are_refused() {
-        for bad in [&b""[..], b".", b"..", b"a/b", b"a\0short", b"\0aaaaaaaaaaaaaaaa"] {
+        for bad in [
+            &b""[..],
+            b".",
+            b"..",
+            b"a/b",
+            b"a\0short",
+            b"\0aaaaaaaaaaaaaaaa",
+        ] {
             assert_eq!(Label::parse(bad), None, "{bad:?}");
         }
     }
@@ -114,8 +121,14 @@ mod tests {
     fn a_chain_of_replacements_never_comes_back() {
         let (a, b) = (NodeId([1; 16]), NodeId([2; 16]));
         let first = Label::new(b"x");
-        let second = Label { replaces: Some(first.instance(a)), ..Label::new(b"x") };
-        let third = Label { replaces: Some(second.instance(b)), ..Label::new(b"x") };
+        let second = Label {
+            replaces: Some(first.instance(a)),
+            ..Label::new(b"x")
+        };
+        let third = Label {
+            replaces: Some(second.instance(b)),
+            ..Label::new(b"x")
+        };
         assert_ne!(third.instance(a), first.instance(a));
     }
 }

@@ -1,21 +1,31 @@
-//! STUB of the room `store`.
-#![allow(missing_docs)]
-use crate::format::NodeId;
-#[derive(Default)]
-pub struct Store { born: parking_lot::Mutex<Vec<NodeId>> }
-impl Store {
-    pub fn drain_born(&self) -> Vec<NodeId> { std::mem::take(&mut *self.born.lock()) }
-    pub fn note_born(&self, n: NodeId) { self.born.lock().push(n) }
-}
+//! Sealed bytes made durable: chunk files, the redo journal, commit, checkpoint, recovery. Knows no key and no plain text.
+//!
+//! A file in use is a [`Content`]; the order in which a commit and a checkpoint do things, and why, stands at
+//! the top of `commit` and `checkpoint`; what a crash leaves at each point, in FORMAT.md.
 
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StoreError(pub std::io::Error);
-impl StoreError { pub fn errno(&self) -> i32 { self.0.raw_os_error().unwrap_or(libc::EIO) } }
-#[derive(Debug, Clone)]
-pub struct StoredPath(pub Vec<u8>);
-impl StoredPath { pub fn new(p: impl Into<Vec<u8>>) -> Self { Self(p.into()) } }
-impl Store {
-    pub fn renamed(&self, _n: NodeId, _p: StoredPath) {}
-    pub fn unlinked(&self, _n: NodeId) {}
-}
+mod checkpoint;
+mod commit;
+mod content;
+mod error;
+mod journal;
+mod medium;
+mod open;
+mod overlay;
+mod place;
+mod plan;
+mod posix;
+mod put;
+mod reach;
+mod recovery;
+mod shared;
+
+pub use crate::format::journal::Run;
+pub use content::Content;
+pub use error::{Place, StoreError};
+pub use journal::{JOURNAL_MIN, JournalUse};
+pub use medium::{Found, Medium, Modified, StoredFile, StoredPath};
+pub use open::{Store, StoreStatus};
+pub use posix::{JOURNAL, PosixFile, PosixMedium};
+pub use put::Change;
+pub use recovery::Recovery;
+pub use shared::Settings;

@@ -111,7 +111,10 @@ mod tests {
         let ours = directory.path().join("ours");
         std::fs::write(&ours, "").unwrap();
         let theirs = theirs.metadata().unwrap();
-        assert_eq!((theirs.uid(), theirs.gid(), theirs.mode() & 0o777), (1234, 5678, 0o750));
+        assert_eq!(
+            (theirs.uid(), theirs.gid(), theirs.mode() & 0o777),
+            (1234, 5678, 0o750)
+        );
         assert_eq!(ours.metadata().unwrap().uid(), 0);
     }
 }

@@ -1,0 +1,19 @@
+//! The embedded key store: a small real KMS in one file, for volumes without a cloud account.
+//!
+//! Its master keys are sealed under a root key that lies in a second file or comes from a passphrase. What it
+//! cannot notice at opening is its whole file put back to an older one that was once true.
+
+mod document;
+mod files;
+mod ring;
+mod root;
+mod service;
+mod store;
+
+pub use ring::{Operation, permitted};
+pub use root::Root;
+pub use service::Direct;
+pub use store::LocalStore;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,355 @@
+//! A change to one file: what goes to its place at once, and what through the journal.
+
+use std::sync::Arc;
+
+use super::content::{Content, State};
+use super::error::StoreError;
+use super::journal::{Journal, Permit};
+use super::place;
+use super::plan::{self, Habit, Route};
+use super::reach::Extent;
+use crate::format::journal::{Kind, Parts, Run};
+use crate::format::{Geometry, PAGE};
+
+/// Most bytes of one record, unless all of it must become durable at once.
+const RECORD: usize = 1 << 20;
+
+/// A change to one file. Readers see all of it or nothing. After a crash that comes before the next sync, each
+/// chunk of it is there in its old or its new version, by itself, unless the change is [`Change::together`].
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Change<'a> {
+    /// The new image of the head, sealed: 2048 bytes for a body in chunks, 4096 for an inline one. It becomes
+    /// durable with the next sync, after everything that it refers to.
+    pub head: Option<&'a [u8]>,
+    /// The chunks, sealed. Those beyond the old head's size need a new head in the same change.
+    pub runs: &'a [Run<'a>],
+    /// Head and chunks become durable at the same time. It must be set when the new head refers to less
+    /// than the old one did (a cut, groups that become absent), and when the body moves into page 0 or out
+    /// of it; then there is a head, and the chunks are few: they must fit one segment of the journal.
+    pub together: bool,
+}
+
+/// What a change needs.
+struct Plan<'a> {
+    /// To the places.
+    place: Vec<Run<'a>>,
+    /// To the journal.
+    journal: Vec<Run<'a>>,
+    /// Head and chunks go to the journal as one record.
+    cut: bool,
+    /// Most bytes that the records take.
+    bytes: u64,
+    /// Up to this record the journal should be synced first: then most chunks are fresh.
+    worth_a_sync: Option<u64>,
+}
+
+/// What a try at a change came to.
+enum Tried {
+    Done,
+    SyncFile,
+    SyncJournal(u64),
+    Reserve(u64),
+}
+
+impl Content {
+    /// Makes a change. It is durable after the next [`Content::sync`].
+    ///
+    /// # Errors
+    /// [`StoreError::File`] and [`StoreError::Journal`] when the medium fails or lacks space: then nothing
+    /// durable has changed, nor has the head; a chunk that was never synced may be lost if the medium failed
+    /// while it was being overwritten. [`StoreError::JournalLatched`], [`StoreError::TooLarge`],
+    /// [`StoreError::Misuse`].
+    pub fn put(self: &Arc<Self>, change: &Change<'_>) -> Result<(), StoreError> {
+        let (mut made_room, mut synced) = (false, false);
+        let mut permit = None;
+        loop {
+            match self.try_put(change, &mut permit, synced) {
+                Ok(Tried::Done) => return Ok(()),
+                Ok(Tried::SyncFile) => {
+                    permit = None;
+                    self.sync_place_now()?;
+                }
+                Ok(Tried::SyncJournal(sequence)) => {
+                    permit = None;
+                    synced = true;
+                    self.shared.sync_journal(sequence)?;
+                }
+                Ok(Tried::Reserve(bytes)) => {
+                    // Never hold one permit while waiting for another.
+                    permit = None;
+                    permit.replace(self.shared.reserve(bytes)?);
+                }
+                Err(error) if error.is_no_space() && !made_room => {
+                    permit = None;
+                    made_room = true;
+                    self.shared.make_room();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn try_put<'a>(
+        self: &'a Arc<Self>,
+        change: &Change<'_>,
+        permit: &mut Option<Permit<'a>>,
+        synced: bool,
+    ) -> Result<Tried, StoreError> {
+        let mut state = self.change()?;
+        self.check(&state, change)?;
+        self.settle(&mut state);
+        let plan = state.plan(change, self.shared.journal.as_ref());
+        if let Some(sequence) = plan.worth_a_sync
+            && !synced
+        {
+            return Ok(Tried::SyncJournal(sequence));
+        }
+        if plan.cut && state.fresh_written != state.fresh_synced {
+            // The record would make a head durable that refers to chunks which are not.
+            return Ok(Tried::SyncFile);
+        }
+        if plan.bytes > permit.as_ref().map_or(0, Permit::left) {
+            return Ok(Tried::Reserve(plan.bytes));
+        }
+        self.mark_busy(&mut state);
+        self.reserve_places(&mut state, &plan)?;
+        self.write_fresh(&mut state, &plan.place)?;
+        if let Some(permit) = permit {
+            self.write_journal(&mut state, &plan, change, permit)?;
+        }
+        state.take_head(change, &plan);
+        Ok(Tried::Done)
+    }
+
+    fn check(&self, state: &State, change: &Change<'_>) -> Result<(), StoreError> {
+        let misuse = |detail| {
+            Err(StoreError::Misuse {
+                place: Box::new(self.place(state)),
+                detail,
+            })
+        };
+        if !change.runs.iter().all(|run| run.is_sound(state.geometry)) {
+            return misuse("entries that do not describe the data");
+        }
+        match change.head.map(Extent::of) {
+            Some(Extent::Unborn | Extent::Unknown) => misuse("a head that is not well-formed"),
+            None if change.together => misuse("together with no head"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Finds the space now that the checkpoint will need: later nobody could be told that there is none.
+    fn reserve_places(&self, state: &mut State, plan: &Plan<'_>) -> Result<(), StoreError> {
+        if !state.page_reserved {
+            let zeros = [0; PAGE];
+            let written = self.file.write_all_at(&zeros, 0);
+            written.map_err(|source| self.file_error(state, "reserve page 0 of", source))?;
+            state.page_reserved = true;
+            state.fresh_written += 1;
+        }
+        for run in &plan.journal {
+            if state.is_reserved(run) {
+                continue;
+            }
+            place::reserve(self.file(), state.geometry, run)
+                .map_err(|failed| self.failed(state, failed))?;
+            state.mark_reserved(run);
+        }
+        Ok(())
+    }
+
+    fn write_fresh(&self, state: &mut State, runs: &[Run<'_>]) -> Result<(), StoreError> {
+        for run in runs {
+            state.fresh_written += 1;
+            state.fresh_bytes = state.fresh_bytes.saturating_add(run.data.len() as u64);
+            place::write(self.file(), state.geometry, run)
+                .map_err(|failed| self.failed(state, failed))?;
+            state.mark_reserved(run);
+        }
+        Ok(())
+    }
+
+    fn write_journal(
+        &self,
+        state: &mut State,
+        plan: &Plan<'_>,
+        change: &Change<'_>,
+        permit: &mut Permit<'_>,
+    ) -> Result<(), StoreError> {
+        if plan.cut {
+            let extent = change.head.map_or(Extent::Unborn, Extent::of);
+            let sequence = self.append(state, permit, Kind::Cut, change.head, &plan.journal)?;
+            state.frees_space |= plan.journal.iter().any(|run| run.data.is_empty())
+                || matches!(&extent, Extent::Chunked { absent, .. } if !absent.is_empty());
+            state.trim = Some(sequence);
+        } else {
+            for batch in plan::batches(&plan.journal, state.geometry, RECORD) {
+                self.append(state, permit, Kind::Write, None, &batch)?;
+            }
+        }
+        if plan.place.is_empty() && (plan.cut || !plan.journal.is_empty()) {
+            // The stored file was not written to, but it is what its times are about.
+            let touched = self.file.set_modified(None);
+            touched.map_err(|source| self.file_error(state, "set the times of", source))?;
+            state.metadata = true;
+        }
+        Ok(())
+    }
+
+    /// Appends one record, and takes what it says up into the state.
+    pub(super) fn append(
+        &self,
+        state: &mut State,
+        permit: &mut Permit<'_>,
+        kind: Kind,
+        head: Option<&[u8]>,
+        runs: &[Run<'_>],
+    ) -> Result<u64, StoreError> {
+        let journal = permit.journal();
+        let hint = if state.hint_epoch == permit.epoch {
+            &[][..]
+        } else {
+            state.hint.as_bytes()
+        };
+        let parts = Parts {
+            kind,
+            node: self.node,
+            geometry: state.geometry,
+            hint,
+            head,
+            runs,
+        };
+        let appended = journal.append(permit, &parts)?;
+        state.hint_epoch = permit.epoch;
+        state.last_sequence = appended.sequence;
+        if kind == Kind::Cut {
+            let extent = head.map_or(Extent::Unborn, Extent::of);
+            state.overlay.cut(state.geometry, &extent);
+        }
+        for (run, offset) in runs.iter().zip(&appended.data) {
+            state.overlay.insert(run, *offset, appended.sequence);
+        }
+        if let Some(image) = head {
+            state.journaled_head = Some((appended.sequence, image.into()));
+        }
+        Ok(appended.sequence)
+    }
+}
+
+impl State {
+    fn plan<'a>(&self, change: &Change<'a>, journal: Option<&Journal>) -> Plan<'a> {
+        let mut plan = Plan {
+            place: Vec::new(),
+            journal: Vec::new(),
+            cut: false,
+            bytes: 0,
+            worth_a_sync: None,
+        };
+        if journal.is_none() {
+            plan.place = change.runs.to_vec();
+            return plan;
+        }
+        // As long as recovery would find no head, nothing is there that could be torn apart.
+        plan.cut = change.together && (self.reach.is_born() || !self.overlay.is_empty());
+        if plan.cut {
+            plan.journal = change.runs.to_vec();
+        } else {
+            self.route(change, &mut plan);
+        }
+        plan.bytes = self.bytes(change, &plan);
+        plan
+    }
+
+    fn route<'a>(&self, change: &Change<'a>, plan: &mut Plan<'a>) {
+        let taken =
+            |chunk| self.reach.refers_to(self.geometry, chunk) || self.overlay.contains(chunk);
+        let bytes = change.runs.iter().map(|run| run.data.len() as u64).sum();
+        let habit = Habit {
+            syncs: if self.reach.is_born() { self.syncs } else { 0 },
+            fresh_bytes: self.fresh_bytes,
+            outstanding: self.fresh_written != self.fresh_synced,
+        };
+        let fresh = plan::route_fresh(habit, bytes);
+        let route = |chunk| if taken(chunk) { Route::Journal } else { fresh };
+        let mut journaled = 0;
+        for (route, run) in plan::cut(change.runs, self.geometry, route) {
+            match route {
+                Route::Place => plan.place.push(run),
+                Route::Journal => {
+                    journaled += run.data.len() as u64;
+                    if journaled > plan::SMALL && !self.overlay.contains(run.first) {
+                        plan.worth_a_sync = self.reach.freed_by(self.geometry, run.first);
+                    }
+                    plan.journal.push(run);
+                }
+            }
+        }
+    }
+
+    fn bytes(&self, change: &Change<'_>, plan: &Plan<'_>) -> u64 {
+        let parts = |head, runs| Parts {
+            kind: Kind::Write,
+            node: crate::format::NodeId([0; 16]),
+            geometry: self.geometry,
+            hint: self.hint.as_bytes(),
+            head,
+            runs,
+        };
+        if plan.cut {
+            return parts(change.head, &plan.journal).len_at_most() as u64;
+        }
+        let batches = plan::batches(&plan.journal, self.geometry, RECORD);
+        batches
+            .iter()
+            .map(|runs| parts(None, runs).len_at_most() as u64)
+            .sum()
+    }
+
+    /// Takes the head of a change that has been made.
+    fn take_head(&mut self, change: &Change<'_>, plan: &Plan<'_>) {
+        let Some(image) = change.head else {
+            return;
+        };
+        let extent = Extent::of(image);
+        self.version += 1;
+        self.head = Some(image.into());
+        self.extent = extent.clone();
+        if plan.cut {
+            self.appended = self.version;
+            self.reach.announce(self.version, extent);
+            self.reach.appended(self.version, self.last_sequence);
+        } else if change.together {
+            self.trim.get_or_insert(0);
+        }
+    }
+
+    fn is_reserved(&self, run: &Run<'_>) -> bool {
+        run.data.is_empty()
+            || chunks(run).all(|chunk| self.overlay.contains(chunk) || self.has_bit(chunk))
+    }
+
+    fn has_bit(&self, chunk: u64) -> bool {
+        let (group, bit) = bit(self.geometry, chunk);
+        self.reserved
+            .get(&group)
+            .is_some_and(|bits| bits & bit != 0)
+    }
+
+    fn mark_reserved(&mut self, run: &Run<'_>) {
+        if !run.data.is_empty() {
+            for chunk in chunks(run) {
+                let (group, bit) = bit(self.geometry, chunk);
+                *self.reserved.entry(group).or_default() |= bit;
+            }
+        }
+    }
+}
+
+fn chunks(run: &Run<'_>) -> std::ops::Range<u64> {
+    run.first..run.first + run.entries.len() as u64
+}
+
+fn bit(geometry: Geometry, chunk: u64) -> (u64, u128) {
+    let group = geometry.group_of(chunk);
+    (group, 1 << (chunk - geometry.chunks_of(group).start))
+}

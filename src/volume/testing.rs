@@ -1,0 +1,45 @@
+//! Volumes for the unit tests of the rooms above: a KMS in memory, default settings.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use super::{Creation, Opening, Volume};
+use crate::format::Geometry;
+use crate::format::descriptor::{KmsKind, Overwrite};
+use crate::keys;
+use crate::kms::scripted::ScriptedKms;
+
+/// The KMS of all volumes of a test run.
+fn kms() -> Arc<ScriptedKms> {
+    static KMS: OnceLock<Arc<ScriptedKms>> = OnceLock::new();
+    Arc::clone(KMS.get_or_init(|| Arc::new(ScriptedKms::new())))
+}
+
+fn root(dir: &Path) -> OwnedFd {
+    OwnedFd::from(std::fs::File::open(dir).unwrap())
+}
+
+/// Makes the empty directory `dir` a volume.
+pub(crate) fn create(dir: &Path, geometry: Geometry) {
+    let creation = Creation {
+        geometry,
+        overwrite: Overwrite::Journal,
+        kms: KmsKind::Local,
+        region: String::new(),
+        endpoint: String::new(),
+        master_key: crate::kms::scripted::MASTER_KEY.into(),
+    };
+    super::create(root(dir), &*kms(), &creation).unwrap();
+}
+
+/// Opens the volume in `dir`.
+pub(crate) fn open(dir: &Path) -> Arc<Volume> {
+    let opening = Opening {
+        read_only: false,
+        keys: keys::Settings::default(),
+        journal_bytes: 8 << 20,
+        commit_interval: std::time::Duration::from_secs(5),
+    };
+    Arc::new(Volume::open(root(dir), kms(), opening).unwrap())
+}

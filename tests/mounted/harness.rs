@@ -1,0 +1,139 @@
+//! A volume in a temporary directory, mounted by the built program, and unmounted whatever happens.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// The program under test.
+pub const KMSFS: &str = env!("CARGO_BIN_EXE_kmsfs");
+
+/// A volume with its key store, and where it is mounted.
+pub struct Vault {
+    dir: TempDir,
+    mounted: bool,
+}
+
+impl Vault {
+    /// A new volume, mounted; `None` where FUSE is not there and need not be.
+    pub fn new() -> Option<Self> {
+        let mut vault = Self::unmounted()?;
+        vault.run(&["init", vault.backing().to_str().unwrap()]);
+        vault.mount();
+        Some(vault)
+    }
+
+    /// Room for a volume; `None` where FUSE is not there and need not be.
+    pub fn unmounted() -> Option<Self> {
+        if !Path::new("/dev/fuse").exists() {
+            assert!(
+                std::env::var_os("KMSFS_REQUIRE_FUSE").is_none(),
+                "there is no /dev/fuse"
+            );
+            eprintln!("passed over: there is no /dev/fuse");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        for part in ["backing", "mnt", "state"] {
+            fs::create_dir(dir.path().join(part)).unwrap();
+        }
+        Some(Self {
+            dir,
+            mounted: false,
+        })
+    }
+
+    /// The directory with what is stored.
+    pub fn backing(&self) -> PathBuf {
+        self.dir.path().join("backing")
+    }
+
+    /// The directory with what is plain, while mounted.
+    pub fn plain(&self) -> PathBuf {
+        self.dir.path().join("mnt")
+    }
+
+    /// The key store.
+    pub fn key_store(&self) -> PathBuf {
+        self.dir.path().join("state").join("keys")
+    }
+
+    /// A place for anything else.
+    pub fn aside(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The program with `arguments` and this vault's key store.
+    pub fn kmsfs(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(KMSFS);
+        command
+            .args(arguments)
+            .env("KMSFS_KEY_STORE", self.key_store());
+        command
+            .env("XDG_STATE_HOME", self.aside("state"))
+            .stdin(Stdio::null());
+        command.output().unwrap()
+    }
+
+    /// The same, which must succeed; gives what it printed.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let output = self.kmsfs(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "kmsfs {arguments:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub fn mount(&mut self) {
+        self.mount_with(&[]);
+    }
+
+    pub fn mount_with(&mut self, options: &[&str]) {
+        let (backing, plain) = (self.backing(), self.plain());
+        let mut arguments = vec!["mount", backing.to_str().unwrap(), plain.to_str().unwrap()];
+        arguments.extend(options);
+        self.run(&arguments);
+        self.mounted = true;
+    }
+
+    pub fn umount(&mut self) {
+        let plain = self.plain();
+        self.run(&["umount", plain.to_str().unwrap()]);
+        self.mounted = false;
+    }
+
+    /// Unmounts, lets `edit` change the backing, and mounts again.
+    pub fn offline(&mut self, edit: impl FnOnce(&Path)) {
+        self.umount();
+        edit(&self.backing());
+        self.mount();
+    }
+
+    /// Runs a shell script in the plain directory; it must succeed. `$V` is a place beside it.
+    pub fn sh(&self, script: &str) -> String {
+        let output = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", script])
+            .current_dir(self.plain())
+            .env("V", self.dir.path())
+            .env("HOME", self.dir.path())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{script}\n{text}\n{errors}");
+        text
+    }
+}
+
+impl Drop for Vault {
+    fn drop(&mut self) {
+        if self.mounted {
+            // Also when a test has failed: nothing stays mounted. Lazily, because a failed test may hold files open.
+            let plain = self.plain();
+            let done = self.kmsfs(&["umount", plain.to_str().unwrap()]);
+            if !done.status.success() {
+                let _ = Command::new("umount").arg("-l").arg(&plain).status();
+            }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The whole program: the built binary, real mounts, real programs.
+//!
+//! A test that needs FUSE says so and passes over when there is no /dev/fuse, unless `KMSFS_REQUIRE_FUSE=1`
+//! (as `scripts/check.sh` sets it): then it fails.
+//!
+//! - `harness`: a volume in a temporary directory, mounted, always unmounted
+//! - `work`: real programs do real work, and find everything again after a remount
+//! - `attacks`: somebody edits the backing
+//! - `sample`: volumes of every released format still open
+
+mod attacks;
+mod harness;
+mod sample;
+mod work;
