@@ -3,6 +3,7 @@
 //! The rooms of the house, from the ground up; who may import whom is held by `tests/tidy.rs`,
 //! and the way of a read, a write and an open is told in ARCHITECTURE.md.
 
+pub mod cli;
 pub mod cmd;
 pub mod config;
 pub mod control;

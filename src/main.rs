@@ -1,3 +1,13 @@
-//! The `kmsfs` program: parse the command line, run the command, exit with its code.
+//! The `kmsfs` program: run the command, print why it failed, exit with its code. All else is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match kmsfs::cmd::run(std::env::args_os()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print();
+            failure.exit().into()
+        }
+    }
+}

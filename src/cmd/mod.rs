@@ -1,1 +1,27 @@
-//! One file for each command of the command line.
+//! One file for each command of the command line, and what they share: exit codes, failures, the daemon.
+
+mod completions;
+mod daemon;
+mod engine;
+mod exit;
+mod failure;
+mod holders;
+mod init;
+mod key;
+mod keystore;
+mod launch;
+mod lock;
+mod log;
+mod mount;
+mod mounts;
+mod out;
+mod passphrase;
+mod preflight;
+mod run;
+mod status;
+mod umount;
+mod unmount;
+
+pub use exit::Exit;
+pub use failure::Failure;
+pub use run::run;

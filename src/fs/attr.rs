@@ -1,7 +1,7 @@
 //! Attributes: read, and set in all their forms.
 
 use rustix::fs::{OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
-use rustix::io::Errno;
+use rustix::io::{self, Errno};
 
 use super::error::{FsError, Result};
 use super::filesystem::Fs;
@@ -85,16 +85,11 @@ impl Fs {
         if let Some(file) = live {
             return Ok(file.size());
         }
-        let open = || {
-            let flags = OFlags::RDONLY | OFlags::NOATIME;
-            let file = spot.open(flags).or_else(|error| match error {
-                // Only the owner and root may leave the access time alone.
-                Errno::PERM => spot.open(OFlags::RDONLY),
-                other => Err(other),
-            });
-            Ok(file?)
+        let read = |page: &mut [u8]| match stat.size {
+            0 => Ok(0),
+            _ => Ok(read_head(spot, page)?),
         };
-        Ok(stored_size(&self.volume, subject.node, subject.born, open)?)
+        Ok(stored_size(&self.volume, subject.node, subject.born, read)?)
     }
 
     /// Changes the attributes that `set` names, and answers with all of them.
@@ -129,9 +124,7 @@ impl Fs {
 
     /// Takes setuid, setgid and file capabilities from a file whose content `caller` has changed.
     pub(super) fn drop_privileges(&self, inode: &Inode, caller: &Caller) -> Result<()> {
-        match self.on(inode, |spot| {
-            super::xattr::remove_raw(spot, "security.capability")
-        }) {
+        match self.on(inode, |spot| super::xattr::remove_raw(spot, "security.capability")) {
             Err(error) if !matches!(error.code(), Errno::NODATA | Errno::OPNOTSUPP) => {
                 return Err(error);
             }
@@ -156,6 +149,24 @@ impl Fs {
         }
         Ok(())
     }
+}
+
+/// Reads the beginning of the stored file at `spot`, leaving its access time alone where that is allowed.
+fn read_head(spot: &Spot, page: &mut [u8]) -> io::Result<usize> {
+    let flags = OFlags::RDONLY | OFlags::NOATIME;
+    let file = spot.open(flags).or_else(|error| match error {
+        // Only the owner and root may leave the access time alone.
+        Errno::PERM => spot.open(OFlags::RDONLY),
+        other => Err(other),
+    })?;
+    let mut read = 0;
+    while let Some(rest) = page.get_mut(read..).filter(|rest| !rest.is_empty()) {
+        match io::retry_on_intr(|| io::pread(&file, &mut *rest, read as u64))? {
+            0 => break,
+            count => read += count,
+        }
+    }
+    Ok(read)
 }
 
 /// The content of `inode`, if somebody has it open.

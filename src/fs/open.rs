@@ -9,9 +9,9 @@ use super::attr::check_end;
 use super::error::{FsError, Result};
 use super::filesystem::Fs;
 use super::inodes::Inode;
-use super::io::{AllocateMode, File, Seek};
+use super::io::{File, Seek};
 use super::spot::Spot;
-use super::types::{Caller, OpenHow};
+use super::types::{Allocate, Caller, OpenHow};
 
 /// Bytes moved at a time when one file is copied into another.
 const COPY_LEN: u64 = 1 << 20;
@@ -44,8 +44,7 @@ impl Fs {
         let born = inode.is_born();
         let open = || {
             let file = self.on(inode, |spot| self.open_stored(spot));
-            let file = file
-                .map_err(|error| std::io::Error::from_raw_os_error(error.code().raw_os_error()))?;
+            let file = file.map_err(|error| std::io::Error::from_raw_os_error(error.code().raw_os_error()))?;
             Ok((file, self.stored_path(inode)))
         };
         let file = Arc::new(File::open(&self.volume, inode.node, born, open)?);
@@ -121,14 +120,22 @@ impl Fs {
         found.ok_or(FsError::errno(Errno::NXIO))
     }
 
-    /// Reserves, empties or zeroes a range.
+    /// Reserves, empties or zeroes a range. Nothing is set aside for a reserved range: it becomes a hole, and
+    /// writing to it later may still find the disk full.
     ///
     /// # Errors
     /// As fallocate(2).
-    pub fn allocate(&self, handle: u64, mode: AllocateMode, offset: u64, len: u64) -> Result<()> {
-        check_end(offset, len)?;
+    pub fn allocate(&self, handle: u64, what: Allocate, offset: u64, len: u64) -> Result<()> {
+        let end = check_end(offset, len)?;
         let handle = self.handles.file(handle)?;
-        Ok(handle.file.allocate(mode, offset, len)?)
+        if matches!(what, Allocate::PunchHole | Allocate::ZeroRange { .. }) {
+            handle.file.punch(offset..end)?;
+        }
+        let extends = Allocate::ZeroRange { keep_size: false };
+        if what == extends || what == (Allocate::Reserve { keep_size: false }) {
+            handle.file.extend(end)?;
+        }
+        Ok(())
     }
 
     /// Copies up to `len` bytes from one open file to another (or within one) and says how many.
@@ -150,7 +157,8 @@ impl Fs {
             let moved = source
                 .file
                 .read(from.1 + copied, step, &mut buffer)
-                .and_then(|()| target.file.write(to.1 + copied, &buffer));
+                .and_then(|()| target.file.write(to.1 + copied, &buffer))
+                .map_err(FsError::from);
             match moved {
                 Err(_) if copied > 0 => break,
                 other => other?,

@@ -109,3 +109,20 @@ pub enum RenameHow {
     /// Replace it, and leave a whiteout (for overlay file systems) at the old name.
     Whiteout,
 }
+
+/// What is done to a range of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allocate {
+    /// Space is reserved, and the file extended over it unless `keep_size`.
+    Reserve {
+        /// The size stays.
+        keep_size: bool,
+    },
+    /// It reads as zeros, and its space is given back.
+    PunchHole,
+    /// It reads as zeros, and the file is extended over it unless `keep_size`.
+    ZeroRange {
+        /// The size stays.
+        keep_size: bool,
+    },
+}

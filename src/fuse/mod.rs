@@ -7,4 +7,4 @@ mod convert;
 mod flusher;
 mod session;
 
-pub use session::{MountOptions, Session, Unmounter, unmount};
+pub use session::{Caches, MountOptions, Session, Unmounter, unmount};

@@ -34,6 +34,10 @@ pub struct MountOptions {
     pub no_exec: bool,
     /// Access times are not kept.
     pub no_atime: bool,
+    /// Every write is durable before it returns.
+    pub sync: bool,
+    /// Every change of a directory is.
+    pub dir_sync: bool,
     /// Threads that serve requests.
     pub threads: usize,
     /// What the mount table shows as the source.
@@ -50,6 +54,8 @@ impl Default for MountOptions {
             suid: false,
             no_exec: false,
             no_atime: false,
+            sync: false,
+            dir_sync: false,
             threads: (2 * cores).clamp(4, 32),
             fs_name: SUBTYPE.to_owned(),
         }
@@ -69,7 +75,11 @@ impl MountOptions {
             either(self.suid, MountOption::Suid, MountOption::NoSuid),
             either(self.no_exec, MountOption::NoExec, MountOption::Exec),
             either(self.no_atime, MountOption::NoAtime, MountOption::Atime),
+            either(self.sync, MountOption::Sync, MountOption::Async),
         ];
+        if self.dir_sync {
+            config.mount_options.push(MountOption::DirSync);
+        }
         config.acl = match self.allow_other {
             true => SessionACL::All,
             false => SessionACL::Owner,
@@ -84,9 +94,27 @@ impl MountOptions {
 pub struct Session {
     thread: Option<JoinHandle<io::Result<()>>>,
     unmounter: Unmounter,
+    caches: Caches,
+    promoter: Option<Promoter>,
+}
+
+/// What the kernel has cached of a mount, to be dropped from any thread.
+#[derive(Clone)]
+pub struct Caches {
     notifier: Notifier,
     fs: Arc<Fs>,
-    promoter: Option<Promoter>,
+}
+
+impl Caches {
+    /// Makes the kernel forget every page, attribute and ACL that it has cached of the mount, as when the keys
+    /// are locked. Dirty pages are written first.
+    pub fn drop_all(&self) {
+        for ino in self.fs.known_inodes() {
+            if let Err(error) = self.notifier.inval_inode(INodeNo(ino), 0, 0) {
+                tracing::debug!(ino, %error, "the kernel keeps what it has cached");
+            }
+        }
+    }
 }
 
 /// Ends a mount from any thread.
@@ -124,8 +152,7 @@ impl Session {
         Ok(Self {
             thread: Some(thread),
             unmounter: Unmounter { mountpoint },
-            notifier,
-            fs,
+            caches: Caches { notifier, fs },
             promoter: Some(promoter),
         })
     }
@@ -136,14 +163,10 @@ impl Session {
         self.unmounter.clone()
     }
 
-    /// Makes the kernel forget every page, attribute and ACL that it has cached of the mount, as when the keys
-    /// are locked. Dirty pages are written first.
-    pub fn drop_caches(&self) {
-        for ino in self.fs.known_inodes() {
-            if let Err(error) = self.notifier.inval_inode(INodeNo(ino), 0, 0) {
-                tracing::debug!(ino, %error, "the kernel keeps what it has cached");
-            }
-        }
+    /// What the kernel has cached of the mount.
+    #[must_use]
+    pub fn caches(&self) -> Caches {
+        self.caches.clone()
     }
 
     /// Waits until the mount is ended by somebody.

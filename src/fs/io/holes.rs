@@ -18,44 +18,7 @@ pub enum Seek {
     Hole,
 }
 
-/// What fallocate(2) does with a range.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AllocateMode {
-    /// Extends the file over it, unless its size is to be kept.
-    Reserve {
-        /// FALLOC_FL_KEEP_SIZE.
-        keep_size: bool,
-    },
-    /// FALLOC_FL_PUNCH_HOLE.
-    PunchHole,
-    /// FALLOC_FL_ZERO_RANGE.
-    ZeroRange {
-        /// FALLOC_FL_KEEP_SIZE.
-        keep_size: bool,
-    },
-}
-
 impl File {
-    /// Does what fallocate(2) does in `mode` with the `len` bytes from `offset` on. No space is set aside: what
-    /// a chunk will take is known to the backing only when it is sealed.
-    ///
-    /// # Errors
-    /// [`ContentError`]; the file is then as it was before.
-    pub fn allocate(&self, mode: AllocateMode, offset: u64, len: u64) -> Result<(), ContentError> {
-        let end = self.checked_size(offset.saturating_add(len))?;
-        match mode {
-            AllocateMode::Reserve { keep_size: true } => Ok(()),
-            AllocateMode::Reserve { keep_size: false } => self.extend(end),
-            AllocateMode::PunchHole | AllocateMode::ZeroRange { keep_size: true } => {
-                self.punch(offset..end)
-            }
-            AllocateMode::ZeroRange { keep_size: false } => {
-                self.punch(offset..end)?;
-                self.extend(end)
-            }
-        }
-    }
-
     /// Makes `range`, as far as it lies within the file, read as zeros, and gives its place back
     /// (FALLOC_FL_PUNCH_HOLE; FALLOC_FL_ZERO_RANGE reads the same).
     ///
@@ -79,7 +42,12 @@ impl File {
         self.punch_chunks(&mut live, before, range)
     }
 
-    fn extend(&self, end: u64) -> Result<(), ContentError> {
+    /// Extends the file to `end` bytes if it is shorter (fallocate(2) without FALLOC_FL_KEEP_SIZE). No space is
+    /// set aside: what a chunk will take is known to the backing only when it is sealed.
+    ///
+    /// # Errors
+    /// [`ContentError`]; the file is then as it was before.
+    pub fn extend(&self, end: u64) -> Result<(), ContentError> {
         match end > self.size() {
             true => self.resize(end),
             false => Ok(()),

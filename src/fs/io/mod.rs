@@ -19,5 +19,5 @@ mod tests;
 
 pub use error::ContentError;
 pub use file::File;
-pub use holes::{AllocateMode, Seek};
+pub use holes::Seek;
 pub use size::stored_size;

@@ -1,9 +1,6 @@
 //! The plain size of a file that is not open.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 
 use super::ContentError;
 use crate::crypto::head::open_head;
@@ -13,7 +10,7 @@ use crate::format::head::RawHead;
 use crate::volume::Volume;
 
 /// Plain bytes of `node`'s content, authenticated by the volume's key, so that no call to the KMS is needed.
-/// `open` opens the stored file; it is called only when the store has no newer head.
+/// `read` reads the beginning of the stored file; it is called only when the store has no newer head.
 ///
 /// # Errors
 /// [`ContentError`] when the head is not authentic, or the file was emptied.
@@ -21,15 +18,14 @@ pub fn stored_size(
     volume: &Volume,
     node: NodeId,
     born: bool,
-    open: impl FnOnce() -> io::Result<OwnedFd>,
+    read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
 ) -> Result<u64, ContentError> {
     if let Some(content) = volume.store.peek(node) {
         let head = content.head()?;
         return size_of(volume, node, born, head.as_deref().unwrap_or_default());
     }
     let mut page = [0; PAGE];
-    let read = || File::from(open()?).read_at(&mut page, 0);
-    let len = read().map_err(|source| ContentError::Unopened { node, source })?;
+    let len = read(&mut page).map_err(|source| ContentError::Unopened { node, source })?;
     size_of(volume, node, born, &page[..len])
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -157,9 +158,9 @@ fn run(chunk_size: u32, steps: Vec<Step>) {
                 volume.store.close().unwrap();
                 drop(volume);
                 volume = bench.volume();
-                let open = || Ok(std::fs::File::open(bench.path(node))?.into());
+                let read = |page: &mut [u8]| std::fs::File::open(bench.path(node))?.read_at(page, 0);
                 assert_eq!(
-                    stored_size(&volume, node, false, open).unwrap(),
+                    stored_size(&volume, node, false, read).unwrap(),
                     model.len() as u64
                 );
                 file = bench.file(&volume, node, false).unwrap();
@@ -220,8 +221,8 @@ fn error_or_same(
     stored: &[u8],
 ) -> bool {
     std::fs::write(bench.path(node), stored).unwrap();
-    let open = || Ok(std::fs::File::open(bench.path(node))?.into());
-    if let Ok(size) = stored_size(volume, node, true, open) {
+    let read = |page: &mut [u8]| std::fs::File::open(bench.path(node))?.read_at(page, 0);
+    if let Ok(size) = stored_size(volume, node, true, read) {
         assert_eq!(size, plain.len() as u64);
     }
     let file = bench.file(volume, node, true);

@@ -1,0 +1,206 @@
+//! The commands and what each takes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::options::{KmsOptions, MountOptions, VolumeOptions};
+
+/// An encrypted directory whose keys a key management service controls.
+#[derive(Debug, Parser)]
+#[command(name = "kmsfs", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(max_term_width = 110)]
+pub struct Cli {
+    /// The configuration file [default: /etc/kmsfs/kmsfs.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE", env = "KMSFS_CONFIG", hide_env = true)]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `kmsfs` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make an absent or empty directory a volume
+    Init(InitArgs),
+    /// Mount a volume, over itself or elsewhere
+    Mount(MountArgs),
+    /// Write everything back, unmount, and wait until the daemon has gone
+    Umount(MountpointArgs),
+    /// Say how one mount, or each, is doing
+    Status(StatusArgs),
+    /// Write back, then wipe every key of a mount: its data is dark until it is unlocked
+    Lock(MountpointArgs),
+    /// Ask the KMS for the keys of a locked mount again
+    Unlock(MountpointArgs),
+    /// Make and manage master keys
+    Key(KeyArgs),
+    /// Print the completions of a shell
+    #[command(hide = true)]
+    Completions(CompletionsArgs),
+}
+
+/// `kmsfs init`
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The directory: absent or empty
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)] // Described where they are defined; clap would take this for their heading.
+    pub volume: VolumeOptions,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub kms: KmsOptions,
+}
+
+/// `kmsfs mount`
+#[derive(Debug, Args)]
+pub struct MountArgs {
+    /// The volume: the directory that holds what is stored
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Where it is to be seen [default: DIR itself]
+    #[arg(value_name = "MOUNTPOINT")]
+    pub mountpoint: Option<PathBuf>,
+    /// Make DIR a volume first if it is empty
+    #[arg(long)]
+    pub init: bool,
+    /// Stay in the foreground, log to standard error, tell systemd when ready
+    #[arg(long)]
+    pub foreground: bool,
+    /// Options of mount(8) (ro, noexec, nosuid, nodev, noatime, …) and the ones here by their names
+    #[arg(short = 'o', value_name = "OPT,…", value_delimiter = ',')]
+    pub options: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub mount: MountOptions,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub volume: VolumeOptions,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub kms: KmsOptions,
+    /// Be the daemon of a mount in the background; standard output is a socket to the command that started it.
+    #[arg(long, hide = true)]
+    pub daemon: bool,
+}
+
+/// A command on a mount.
+#[derive(Debug, Args)]
+pub struct MountpointArgs {
+    /// Where the volume is mounted
+    #[arg(value_name = "MOUNTPOINT")]
+    pub mountpoint: PathBuf,
+}
+
+/// `kmsfs status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Where the volume is mounted [default: every mount of this user]
+    #[arg(value_name = "MOUNTPOINT")]
+    pub mountpoint: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `kmsfs key`
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: KeyCommand,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub kms: KmsOptions,
+}
+
+/// What can be done with master keys. KEY is an id or `alias/NAME`.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a master key (and the key store, if there is none) and print its id
+    Create {
+        /// Also give it a name
+        #[arg(long, value_name = "alias/NAME")]
+        alias: Option<String>,
+        /// The kind of key
+        #[arg(long, value_name = "SPEC", default_value = "Aliyun_AES_256")]
+        spec: String,
+        /// What it is for
+        #[arg(long, value_name = "USAGE", value_parser = ["ENCRYPT/DECRYPT"], default_value = "ENCRYPT/DECRYPT")]
+        usage: String,
+        /// A note for people
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        description: String,
+    },
+    /// List the master keys
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what there is to know of a master key
+    Describe {
+        /// The key
+        #[arg(value_name = "KEY")]
+        key: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let an alias name a master key, or take the alias away
+    Alias {
+        /// The alias
+        #[arg(value_name = "alias/NAME")]
+        alias: String,
+        /// The key that it shall name from now on
+        #[arg(value_name = "KEY", required_unless_present = "delete")]
+        key: Option<String>,
+        /// Take the alias away; its key stays
+        #[arg(long, conflicts_with = "key")]
+        delete: bool,
+    },
+    /// Let a disabled master key be used again
+    Enable {
+        /// The key
+        #[arg(value_name = "KEY")]
+        key: String,
+    },
+    /// Let a master key not be used: every volume under it goes dark
+    Disable {
+        /// The key
+        #[arg(value_name = "KEY")]
+        key: String,
+    },
+    /// Delete a master key after some days, and with it every volume under it
+    ScheduleDeletion {
+        /// The key
+        #[arg(value_name = "KEY")]
+        key: String,
+        /// Days in which it can still be cancelled
+        #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(7..=366))]
+        days: u32,
+    },
+    /// Keep a master key that was to be deleted
+    CancelDeletion {
+        /// The key
+        #[arg(value_name = "KEY")]
+        key: String,
+    },
+    /// Give a master key a new version, which wraps from now on
+    Rotate {
+        /// The key
+        #[arg(value_name = "KEY")]
+        key: String,
+    },
+}
+
+/// `kmsfs completions`
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}

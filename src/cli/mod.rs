@@ -1,0 +1,16 @@
+//! The command line as it is typed: commands, options and their values, and clap's complaints in two lines.
+//!
+//! It decides nothing: what an option that was not given means is `config`'s to say, and what a command does `cmd`'s.
+
+mod commands;
+mod complaint;
+mod options;
+mod values;
+
+pub use commands::{
+    Cli, Command, CompletionsArgs, InitArgs, KeyArgs, KeyCommand, MountArgs, MountpointArgs,
+    StatusArgs,
+};
+pub use complaint::Complaint;
+pub use options::{KmsOptions, Layer, MountOptions, VolumeOptions};
+pub use values::{OverwriteName, PassphraseSource, Reuse, Size, path_bytes};

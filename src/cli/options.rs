@@ -1,0 +1,94 @@
+//! Options that may also stand in the environment, in the configuration file and behind `-o`. All are optional
+//! here: `config` lays the layers over each other and knows the defaults.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::values::{OverwriteName, PassphraseSource, Reuse, Size, duration};
+
+/// A set of options as one source gives it.
+pub trait Layer: Args + Default {
+    /// This layer over another: what this one does not say, `below` does.
+    #[must_use]
+    fn over(self, below: Self) -> Self;
+}
+
+macro_rules! layer {
+    ($name:ident { $($field:ident),+ $(,)? }) => {
+        impl Layer for $name {
+            fn over(self, below: Self) -> Self {
+                $name { $($field: self.$field.or(below.$field)),+ }
+            }
+        }
+    };
+}
+
+/// Where master keys are.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Key management service")]
+pub struct KmsOptions {
+    /// Which KMS holds the master keys [default: local, the embedded key store]
+    #[arg(long, global = true, value_name = "KMS", value_parser = ["local"])]
+    pub kms: Option<String>,
+    /// The file of the embedded key store [default: keystore in the state directory]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub key_store: Option<PathBuf>,
+    /// Where the key store's passphrase is read from: a file, an open descriptor, or a systemd credential
+    #[arg(long, global = true, value_name = "FILE|fd:N|credential:NAME", value_parser = PassphraseSource::parser())]
+    pub passphrase_file: Option<PassphraseSource>,
+}
+layer!(KmsOptions { kms, key_store, passphrase_file });
+
+/// What a new volume shall be.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "New volume")]
+pub struct VolumeOptions {
+    /// The master key [default: alias/kmsfs, made on first use]
+    #[arg(long, value_name = "ID|alias/NAME")]
+    pub key_id: Option<String>,
+    /// Bytes that are sealed together: a power of two from 4K to 1M [default: 4K]
+    #[arg(long, value_name = "SIZE")]
+    pub chunk_size: Option<Size>,
+    /// How durable data is overwritten [default: journal]
+    #[arg(long, value_name = "HOW")]
+    pub overwrite: Option<OverwriteName>,
+}
+layer!(VolumeOptions { key_id, chunk_size, overwrite });
+
+/// How a volume is mounted.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Mount")]
+pub struct MountOptions {
+    /// Refuse every change
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub read_only: Option<bool>,
+    /// Let other users in, as far as modes and owners allow
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub allow_other: Option<bool>,
+    /// How long a data key stays in memory after the KMS was last asked for it [default: 1h]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub key_ttl: Option<Duration>,
+    /// How many data keys of closed files stay in memory [default: 4096]
+    #[arg(long, value_name = "KEYS")]
+    pub key_cache: Option<usize>,
+    /// Let new files share a data key within these bounds [default: one key for each file]
+    #[arg(long, value_name = "FILES,SECONDS,BYTES")]
+    pub key_reuse: Option<Reuse>,
+    /// Most bytes of the journal [default: 64M]
+    #[arg(long, value_name = "SIZE")]
+    pub journal_size: Option<Size>,
+    /// How long written data may wait to be made durable when nobody asks for it [default: 5s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub commit_interval: Option<Duration>,
+    /// Threads that serve requests [default: two for each processor, 4 to 32]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Write the log of a mount in the background to this file [default: the system log]
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+}
+layer!(MountOptions {
+    read_only, allow_other, key_ttl, key_cache, key_reuse, journal_size, commit_interval, threads, log,
+});

@@ -1,0 +1,143 @@
+//! Why a command failed, in two lines and an exit code; and the way from the errors of the rooms to that.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::Exit;
+use crate::config::ConfigError;
+use crate::control::Refusal;
+use crate::kms::{KmsError, Remedy};
+
+/// A failure, as the user sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What, where, which.
+    pub what: String,
+    /// What to do.
+    pub help: String,
+    /// The exit code.
+    pub code: u8,
+}
+
+impl Failure {
+    /// A failure in two lines.
+    pub fn new(exit: Exit, what: impl Into<String>, help: impl Into<String>) -> Failure {
+        Failure { what: what.into(), help: help.into(), code: exit.code() }
+    }
+
+    /// What should not happen.
+    pub fn internal(what: impl Into<String>) -> Failure {
+        Failure::new(Exit::Internal, what, "please report this, with the log of the mount")
+    }
+
+    /// A failure of the operating system with a path: the errno decides code and help.
+    pub fn io(doing: &str, path: &Path, error: &io::Error) -> Failure {
+        let errno = error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error);
+        let (exit, help) = by_errno(errno);
+        Failure::new(exit, format!("{doing} {}: {}", path.display(), reason(error)), help)
+    }
+
+    /// The exit.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        Exit::of_code(self.code)
+    }
+
+    /// Prints the two lines on standard error. Nothing can be done when that is closed.
+    pub fn print(&self) {
+        let text = format!("error: {}\nhelp: {}\n", one_line(&self.what), one_line(&self.help));
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+}
+
+fn by_errno(errno: Errno) -> (Exit, &'static str) {
+    match errno {
+        Errno::NOENT => (Exit::Path, "check the path"),
+        Errno::NOTDIR => (Exit::Path, "name a directory"),
+        Errno::NAMETOOLONG => (Exit::Path, "a path has at most 4095 bytes, a name 255; change to a directory nearer by"),
+        Errno::LOOP => (Exit::Path, "too many symbolic links; name the directory itself"),
+        Errno::ACCESS | Errno::PERM => (Exit::Permission, "run it as root, or as the owner of the directory"),
+        Errno::ROFS => (Exit::Disk, "the file system is read-only; remount it writable, or mount with --read-only"),
+        Errno::NOSPC | Errno::DQUOT => (Exit::Disk, "make room on the disk"),
+        Errno::NOTCONN => (Exit::NotMounted, "the daemon of a mount there has died: `kmsfs umount` cleans it up"),
+        Errno::BUSY => (Exit::Busy, "see who uses it with `fuser -vm`"),
+        _ => (Exit::Disk, "look at the system log for what is wrong with the disk"),
+    }
+}
+
+/// What the operating system says, without the number.
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
+
+/// Names of files come from anybody: what would move the cursor or begin another line is not printed as it is.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Failure {
+        Failure::new(Exit::Usage, error.what, error.help)
+    }
+}
+
+impl From<KmsError> for Failure {
+    fn from(error: KmsError) -> Failure {
+        let exit = match (error.code(), error.remedy()) {
+            ("KeyStore.WrongPassphrase", _) => Exit::Passphrase,
+            (code, _) if code.starts_with("KeyStore.") => Exit::KeyStore,
+            (_, Remedy::Denied | Remedy::Gone) => Exit::KeyDenied,
+            (_, Remedy::Throttled | Remedy::Unreachable) => Exit::KmsUnreachable,
+            (_, Remedy::Misconfigured) => Exit::KeyStore,
+            (_, Remedy::Rejected) => Exit::KmsRefused,
+        };
+        Failure::new(exit, error.to_string(), error.help())
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Failure {
+        Failure { what: refusal.what, help: refusal.help, code: refusal.code }
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Refusal {
+        Refusal { what: failure.what, help: failure.help, code: failure.code }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remedies_have_codes() {
+        let exit = |code: &'static str| Failure::from(KmsError::new(code, "x")).exit();
+        assert_eq!(exit("KeyStore.WrongPassphrase"), Exit::Passphrase);
+        assert_eq!(exit("KeyStore.NotFound"), Exit::KeyStore);
+        assert_eq!(exit("Rejected.Disabled"), Exit::KeyDenied);
+        assert_eq!(exit("Kms.Timeout"), Exit::KmsUnreachable);
+        assert_eq!(exit("AliasAlreadyExists"), Exit::KmsRefused);
+    }
+
+    #[test]
+    fn errnos_have_codes_and_no_numbers() {
+        let failure = |errno: Errno| Failure::io("opening", Path::new("/x"), &errno.into());
+        assert_eq!(failure(Errno::NAMETOOLONG).exit(), Exit::Path);
+        assert_eq!(failure(Errno::ROFS).exit(), Exit::Disk);
+        assert!(!failure(Errno::NOENT).what.contains("os error"));
+    }
+
+    #[test]
+    fn a_line_stays_a_line() {
+        assert_eq!(one_line("a\nb\x1b[2J"), "a?b?[2J");
+    }
+}

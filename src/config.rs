@@ -1,1 +1,0 @@
-//! Settings from flags, environment and configuration file, in that order of precedence.

@@ -1,0 +1,194 @@
+//! Typed settings: ready to use, with nothing left to look up. The defaults stand here and nowhere else.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::layers::parse;
+use super::{ConfigError, KernelOption, Sources, mount_options};
+use crate::cli::{
+    InitArgs, KmsOptions, Layer, MountArgs, MountOptions, OverwriteName, PassphraseSource, Reuse, Size, VolumeOptions,
+    path_bytes,
+};
+use crate::format::Geometry;
+use crate::format::descriptor::{KmsKind, Overwrite};
+use crate::store::JOURNAL_MIN;
+use crate::{fuse, keys};
+
+const DEFAULT_CHUNK: Size = Size(4096);
+const DEFAULT_JOURNAL: Size = Size(64 << 20);
+const DEFAULT_COMMIT: Duration = Duration::from_secs(5);
+const JOURNAL_MAX: u64 = 64 << 30;
+const KEYS_MAX: usize = 10_000_000;
+const THREADS_MAX: usize = 64;
+
+/// Where master keys are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KmsSettings {
+    /// Which KMS.
+    pub kind: KmsKind,
+    /// The file of the embedded key store.
+    #[serde(with = "path_bytes")]
+    pub key_store: PathBuf,
+    /// Where its passphrase comes from; without one, its root key lies in a file.
+    pub passphrase: Option<PassphraseSource>,
+}
+
+impl KmsSettings {
+    /// # Errors
+    /// [`ConfigError`] about a value, or when there is no place for the key store.
+    pub fn resolve(typed: KmsOptions, sources: &Sources) -> Result<Self, ConfigError> {
+        let options = sources.complete(typed)?;
+        let key_store = match options.key_store {
+            Some(path) => absolute(path)?,
+            None => state_dir(sources)?.join("keystore"),
+        };
+        // `local` is the only value that the parser lets through.
+        Ok(Self { kind: KmsKind::Local, key_store, passphrase: options.passphrase_file })
+    }
+}
+
+/// A volume to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewVolume {
+    /// The master key; none for `alias/kmsfs`, made on first use.
+    pub key_id: Option<String>,
+    /// Plain bytes of a chunk, checked.
+    pub chunk_size: u32,
+    /// How durable chunks are overwritten.
+    pub overwrite: Overwrite,
+}
+
+impl NewVolume {
+    /// # Errors
+    /// [`ConfigError`] about a value.
+    pub fn resolve(typed: VolumeOptions, sources: &Sources) -> Result<Self, ConfigError> {
+        let options = sources.complete(typed)?;
+        let size = options.chunk_size.unwrap_or(DEFAULT_CHUNK).0;
+        let chunk_size = u32::try_from(size).ok().filter(|size| Geometry::new(*size).is_some()).ok_or_else(|| {
+            let what = format!("a chunk size of {size} bytes is not possible");
+            ConfigError::new(what, "the chunk size is a power of two from 4K to 1M")
+        })?;
+        let overwrite = match options.overwrite {
+            None | Some(OverwriteName::Journal) => Overwrite::Journal,
+            Some(OverwriteName::InPlace) => Overwrite::InPlace,
+        };
+        Ok(Self { key_id: options.key_id, chunk_size, overwrite })
+    }
+
+    /// What `kmsfs init` was told.
+    ///
+    /// # Errors
+    /// [`ConfigError`] about a value.
+    pub fn of_init(args: InitArgs, sources: &Sources) -> Result<(Self, KmsSettings), ConfigError> {
+        Ok((Self::resolve(args.volume, sources)?, KmsSettings::resolve(args.kms, sources)?))
+    }
+}
+
+/// A mount to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountSettings {
+    /// The volume's directory, absolute.
+    #[serde(with = "path_bytes")]
+    pub backing: PathBuf,
+    /// Where it is to be seen, absolute; the same as `backing` to mount over itself.
+    #[serde(with = "path_bytes")]
+    pub mountpoint: PathBuf,
+    /// Make an empty directory a volume first, of this kind.
+    pub init: Option<NewVolume>,
+    /// Stay in the foreground.
+    pub foreground: bool,
+    /// Refuse every change.
+    pub read_only: bool,
+    /// Let other users in.
+    pub allow_other: bool,
+    /// Generic options for the kernel.
+    pub kernel: Vec<KernelOption>,
+    /// Where the master keys are.
+    pub kms: KmsSettings,
+    /// How long a data key stays in memory after the last contact with the KMS.
+    pub key_ttl: Duration,
+    /// How many data keys stay in memory.
+    pub key_cache: usize,
+    /// Whether new files may share a data key.
+    pub key_reuse: Option<Reuse>,
+    /// Most bytes of the journal.
+    pub journal_size: u64,
+    /// How long written data may wait to be made durable.
+    pub commit_interval: Duration,
+    /// Threads that serve requests.
+    pub threads: usize,
+    /// The log of a mount in the background; none for the system log.
+    pub log: Option<PathBuf>,
+}
+
+impl MountSettings {
+    /// # Errors
+    /// [`ConfigError`] about a value.
+    pub fn resolve(args: MountArgs, sources: &Sources) -> Result<Self, ConfigError> {
+        let keys = keys::Settings::default();
+        let behind = mount_options::sort(&args.options)?;
+        let options = sources.complete(args.mount.over(parse(&behind.own)?))?;
+        let volume = NewVolume::resolve(args.volume.over(parse(&behind.own)?), sources)?;
+        let kms = KmsSettings::resolve(args.kms.over(parse(&behind.own)?), sources)?;
+        let backing = absolute(args.dir)?;
+        let mountpoint = args.mountpoint.map_or_else(|| Ok(backing.clone()), absolute)?;
+        Ok(Self {
+            backing,
+            mountpoint,
+            init: args.init.then_some(volume),
+            foreground: args.foreground,
+            read_only: options.read_only.unwrap_or(false),
+            allow_other: options.allow_other.unwrap_or(false),
+            kernel: behind.kernel,
+            kms,
+            key_ttl: options.key_ttl.unwrap_or(keys.ttl),
+            key_cache: within("key-cache", options.key_cache.unwrap_or(keys.capacity), 0, KEYS_MAX)?,
+            key_reuse: options.key_reuse,
+            journal_size: journal_size(&options)?,
+            commit_interval: options.commit_interval.unwrap_or(DEFAULT_COMMIT),
+            threads: within("threads", options.threads.unwrap_or_else(|| fuse::MountOptions::default().threads), 1, THREADS_MAX)?,
+            log: options.log.map(absolute).transpose()?,
+        })
+    }
+}
+
+fn journal_size(options: &MountOptions) -> Result<u64, ConfigError> {
+    within("journal-size", options.journal_size.unwrap_or(DEFAULT_JOURNAL).0, JOURNAL_MIN, JOURNAL_MAX)
+}
+
+fn within<T: PartialOrd + std::fmt::Display>(name: &str, value: T, min: T, max: T) -> Result<T, ConfigError> {
+    if min <= value && value <= max {
+        return Ok(value);
+    }
+    let help = format!("{name} is from {min} to {max}");
+    Err(ConfigError::new(format!("{name} {value} is not possible"), help))
+}
+
+fn absolute(path: PathBuf) -> Result<PathBuf, ConfigError> {
+    std::path::absolute(&path).map_err(|error| {
+        let what = format!("the path {:?} is not possible: {error}", path.display());
+        ConfigError::new(what, "name a file or directory")
+    })
+}
+
+/// Where what must outlive a reboot lies: for root in the system's place, for others in their own.
+fn state_dir(sources: &Sources) -> Result<PathBuf, ConfigError> {
+    if let Some(dir) = sources.variable("KMSFS_STATE_DIR") {
+        return absolute(dir.into());
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok("/var/lib/kmsfs".into());
+    }
+    if let Some(dir) = sources.variable("XDG_STATE_HOME") {
+        return absolute(PathBuf::from(dir).join("kmsfs"));
+    }
+    match sources.variable("HOME") {
+        Some(home) => absolute(PathBuf::from(home).join(".local/state/kmsfs")),
+        None => Err(ConfigError::new(
+            "there is no place for the key store: neither XDG_STATE_HOME nor HOME is set",
+            "name one with --key-store PATH",
+        )),
+    }
+}
