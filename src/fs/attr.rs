@@ -55,7 +55,7 @@ impl Fs {
     pub(super) fn attr_of(&self, subject: Subject, stat: &Stat, spot: &Spot) -> Result<Attr> {
         self.same_device(stat)?;
         let size = match stat.kind {
-            Kind::File => self.file_size(subject, spot)?,
+            Kind::File => self.file_size(subject, stat, spot)?,
             Kind::Symlink => self.target_len(subject.node, stat.size)?,
             _ => stat.size,
         };
@@ -76,7 +76,7 @@ impl Fs {
         })
     }
 
-    fn file_size(&self, subject: Subject, spot: &Spot) -> Result<u64> {
+    fn file_size(&self, subject: Subject, stat: &Stat, spot: &Spot) -> Result<u64> {
         // Never waits for somebody who is opening the file: that may take a visit to the KMS.
         let live = self.inodes.peek(subject.ino).and_then(|inode| {
             let content = inode.content().ok()?.try_lock()?;
@@ -124,7 +124,9 @@ impl Fs {
 
     /// Takes setuid, setgid and file capabilities from a file whose content `caller` has changed.
     pub(super) fn drop_privileges(&self, inode: &Inode, caller: &Caller) -> Result<()> {
-        match self.on(inode, |spot| super::xattr::remove_raw(spot, "security.capability")) {
+        match self.on(inode, |spot| {
+            super::xattr::remove_raw(spot, "security.capability")
+        }) {
             Err(error) if !matches!(error.code(), Errno::NODATA | Errno::OPNOTSUPP) => {
                 return Err(error);
             }

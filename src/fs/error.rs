@@ -157,24 +157,3 @@ impl From<ContentError> for FsError {
         }
     }
 }
-
-impl From<ContentError> for FsError {
-    fn from(error: ContentError) -> Self {
-        match error {
-            ContentError::Chunk { .. }
-            | ContentError::Head { .. }
-            | ContentError::Malformed { .. }
-            | ContentError::Emptied { .. } => Self::damaged(error.to_string()),
-            ContentError::TooLarge { .. } => Self::errno(Errno::FBIG),
-            ContentError::Key(error) => error.into(),
-            ContentError::Store(error) => {
-                let errno = Errno::from_raw_os_error(error.errno());
-                match errno {
-                    // A full disk is the caller's to hear of, not the log's.
-                    Errno::NOSPC | Errno::DQUOT | Errno::NOENT | Errno::FBIG => Self::errno(errno),
-                    _ => Self::failed(errno, error.to_string()),
-                }
-            }
-        }
-    }
-}

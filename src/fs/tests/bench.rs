@@ -1,12 +1,11 @@
 //! What the tests stand on: a volume in a temporary directory, and calls by path.
 
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::io::Errno;
 use tempfile::TempDir;
 
+use crate::format::Geometry;
 use crate::fs::types::{Caller, Found, OpenHow, ROOT, RenameHow};
 use crate::fs::{Fs, Result};
 
@@ -17,14 +16,13 @@ pub struct Bench {
 }
 
 fn serve(backing: &Path) -> Fs {
-    let root = OwnedFd::from(std::fs::File::open(backing).unwrap());
-    let node = crate::format::NodeId([5; 16]);
-    Fs::new(Arc::new(crate::volume::Volume::stub(root, node))).unwrap()
+    Fs::new(crate::volume::testing::open(backing)).unwrap()
 }
 
 impl Bench {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
+        crate::volume::testing::create(directory.path(), Geometry::new(4096).unwrap());
         let fs = serve(directory.path());
         Self { directory, fs }
     }
@@ -32,6 +30,7 @@ impl Bench {
     /// The same backing, served by somebody who remembers nothing; `edit` changes it in between.
     pub fn again(self, edit: impl FnOnce(&Path)) -> Self {
         let Self { directory, fs } = self;
+        fs.volume().store.close().unwrap();
         drop(fs);
         edit(directory.path());
         let fs = serve(directory.path());
@@ -48,14 +47,22 @@ impl Bench {
     }
 
     pub fn dir(&self, parent: u64, name: &str) -> u64 {
-        let made = self.fs.make_directory(parent, name.as_bytes(), 0o755, &caller());
+        let made = self
+            .fs
+            .make_directory(parent, name.as_bytes(), 0o755, &caller());
         made.unwrap().attr.ino
     }
 
     /// A file with `content`.
     pub fn file(&self, parent: u64, name: &str, content: &str) -> u64 {
-        let how = OpenHow { write: true, ..OpenHow::default() };
-        let (found, handle) = self.fs.create(parent, name.as_bytes(), 0o644, how, &caller()).unwrap();
+        let how = OpenHow {
+            write: true,
+            ..OpenHow::default()
+        };
+        let (found, handle) = self
+            .fs
+            .create(parent, name.as_bytes(), 0o644, how, &caller())
+            .unwrap();
         self.fs.write(handle, 0, content.as_bytes(), false).unwrap();
         self.fs.sync(handle, false).unwrap();
         self.fs.release(handle);
@@ -79,8 +86,15 @@ impl Bench {
         read().map_err(|error| error.code())
     }
 
-    pub fn rename(&self, from: (u64, &str), to: (u64, &str), how: RenameHow) -> std::result::Result<(), Errno> {
-        let renamed = self.fs.rename((from.0, from.1.as_bytes()), (to.0, to.1.as_bytes()), how);
+    pub fn rename(
+        &self,
+        from: (u64, &str),
+        to: (u64, &str),
+        how: RenameHow,
+    ) -> std::result::Result<(), Errno> {
+        let renamed = self
+            .fs
+            .rename((from.0, from.1.as_bytes()), (to.0, to.1.as_bytes()), how);
         renamed.map_err(|error| error.code())
     }
 
