@@ -16,10 +16,7 @@ impl Complaint {
     /// The complaint in `error`; none if it is `--help` or `--version`, which are no errors.
     #[must_use]
     pub fn of(error: &Error) -> Option<Complaint> {
-        if matches!(
-            error.kind(),
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-        ) {
+        if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
             return None;
         }
         let text = error.render().to_string();
@@ -62,13 +59,7 @@ mod tests {
 
     #[test]
     fn complaints_are_two_lines() {
-        for args in [
-            &[][..],
-            &["int"],
-            &["init"],
-            &["init", "d", "--chunk-size", "x"],
-            &["mount", "--rea"],
-        ] {
+        for args in [&[][..], &["int"], &["init"], &["init", "d", "--chunk-size", "x"], &["mount", "--rea"]] {
             let complaint = complaint(args).unwrap();
             for line in [&complaint.what, &complaint.help] {
                 assert!(!line.is_empty() && !line.contains('\n'), "{complaint:?}");

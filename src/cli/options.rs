@@ -39,11 +39,7 @@ pub struct KmsOptions {
     #[arg(long, global = true, value_name = "FILE|fd:N|credential:NAME", value_parser = PassphraseSource::parser())]
     pub passphrase_file: Option<PassphraseSource>,
 }
-layer!(KmsOptions {
-    kms,
-    key_store,
-    passphrase_file
-});
+layer!(KmsOptions { kms, key_store, passphrase_file });
 
 /// What a new volume shall be.
 #[derive(Debug, Clone, Default, Args)]
@@ -59,11 +55,7 @@ pub struct VolumeOptions {
     #[arg(long, value_name = "HOW")]
     pub overwrite: Option<OverwriteName>,
 }
-layer!(VolumeOptions {
-    key_id,
-    chunk_size,
-    overwrite
-});
+layer!(VolumeOptions { key_id, chunk_size, overwrite });
 
 /// How a volume is mounted.
 #[derive(Debug, Clone, Default, Args)]
@@ -98,13 +90,5 @@ pub struct MountOptions {
     pub log: Option<PathBuf>,
 }
 layer!(MountOptions {
-    read_only,
-    allow_other,
-    key_ttl,
-    key_cache,
-    key_reuse,
-    journal_size,
-    commit_interval,
-    threads,
-    log,
+    read_only, allow_other, key_ttl, key_cache, key_reuse, journal_size, commit_interval, threads, log,
 });

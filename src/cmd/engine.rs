@@ -23,19 +23,13 @@ use crate::volume::{self, Creation, Opening, Volume, VolumeError};
 ///
 /// # Errors
 /// The key store's, the KMS's, or the directory's.
-pub fn create(
-    dir: &Path,
-    root: &File,
-    new: &NewVolume,
-    kms: &KmsSettings,
-) -> Result<Vec<String>, Failure> {
+pub fn create(dir: &Path, root: &File, new: &NewVolume, kms: &KmsSettings) -> Result<Vec<String>, Failure> {
     let store = keystore::open_or_create(kms)?;
     let master_key = match &new.key_id {
         Some(key) => key.clone(),
         None => keystore::default_key(&store)?,
     };
-    let geometry = Geometry::new(new.chunk_size)
-        .ok_or_else(|| Failure::internal("the chunk size was not checked"))?;
+    let geometry = Geometry::new(new.chunk_size).ok_or_else(|| Failure::internal("the chunk size was not checked"))?;
     let creation = Creation {
         geometry,
         overwrite: new.overwrite,
@@ -45,10 +39,7 @@ pub fn create(
         master_key,
     };
     let id = volume::create(root, &store, &creation).map_err(|error| of_volume(dir, error))?;
-    Ok(vec![
-        format!("{} is a volume now: {id}", dir.display()),
-        keystore::note(kms),
-    ])
+    Ok(vec![format!("{} is a volume now: {id}", dir.display()), keystore::note(kms)])
 }
 
 /// A mounted volume.
@@ -73,8 +64,7 @@ pub fn mount(settings: &MountSettings) -> Result<Mounted, Failure> {
     let kms = kms_of(settings, &root)?;
     let volume = Volume::open(OwnedFd::from(root), Arc::clone(&kms), opening(settings));
     let volume = Arc::new(volume.map_err(|error| of_volume(dir, error))?);
-    let fs = Fs::new(Arc::clone(&volume))
-        .map_err(|error| Failure::internal(format!("{}: {error}", dir.display())))?;
+    let fs = Fs::new(Arc::clone(&volume)).map_err(|error| Failure::internal(format!("{}: {error}", dir.display())))?;
     let fs = Arc::new(fs);
     let session = Session::mount(Arc::clone(&fs), &settings.mountpoint, &options(settings));
     let session = session.map_err(|error| not_mounted(&settings.mountpoint, &error))?;
@@ -93,18 +83,12 @@ pub fn mount(settings: &MountSettings) -> Result<Mounted, Failure> {
         volume.store.close().map_err(io::Error::other)?;
         served
     };
-    Ok(Mounted {
-        handler,
-        wait: Box::new(wait),
-        notes,
-    })
+    Ok(Mounted { handler, wait: Box::new(wait), notes })
 }
 
 fn create_if_asked(settings: &MountSettings, root: &File) -> Result<Vec<String>, Failure> {
     match (&settings.init, volume::read_descriptor(root)) {
-        (Some(new), Err(VolumeError::NotAVolume)) => {
-            init::make(&settings.backing, new, &settings.kms)
-        }
+        (Some(new), Err(VolumeError::NotAVolume)) => init::make(&settings.backing, new, &settings.kms),
         _ => Ok(Vec::new()),
     }
 }
@@ -115,15 +99,8 @@ fn kms_of(settings: &MountSettings, root: &File) -> Result<Arc<dyn Kms>, Failure
     match raw.descriptor.kms {
         KmsKind::Local => Ok(Arc::new(keystore::open(&settings.kms)?)),
         KmsKind::Alibaba => {
-            let what = format!(
-                "{}: its master key is in Alibaba Cloud KMS",
-                settings.backing.display()
-            );
-            Err(Failure::new(
-                Exit::NewerFormat,
-                what,
-                "use a kmsfs that speaks to Alibaba Cloud KMS",
-            ))
+            let what = format!("{}: its master key is in Alibaba Cloud KMS", settings.backing.display());
+            Err(Failure::new(Exit::NewerFormat, what, "use a kmsfs that speaks to Alibaba Cloud KMS"))
         }
     }
 }
@@ -178,11 +155,7 @@ fn not_mounted(mountpoint: &Path, error: &io::Error) -> Failure {
         Some(_) => Failure::io("mounting at", mountpoint, error),
         None => {
             let what = format!("{} cannot be mounted: {error}", mountpoint.display());
-            Failure::new(
-                Exit::NoFuse,
-                what,
-                "see what fusermount3 says, and whether this user may mount there",
-            )
+            Failure::new(Exit::NoFuse, what, "see what fusermount3 says, and whether this user may mount there")
         }
     }
 }
@@ -194,60 +167,37 @@ fn of_volume(dir: &Path, error: VolumeError) -> Failure {
     let damaged = "restore the volume from a backup or snapshot; nothing was changed";
     match error {
         VolumeError::NotAVolume => {
-            let help = format!(
-                "`kmsfs init {place}` makes an empty directory a volume; see that no other disk belongs there"
-            );
+            let help = format!("`kmsfs init {place}` makes an empty directory a volume; see that no other disk belongs there");
             Failure::new(Exit::NotAVolume, what, help)
         }
         VolumeError::NotEmpty(name) => init::not_empty(dir, &name),
-        VolumeError::Format(crate::format::FormatError::Newer { .. }) => Failure::new(
-            Exit::NewerFormat,
-            what,
-            "use a newer kmsfs; nothing was changed",
-        ),
-        VolumeError::Format(_) | VolumeError::Tampered => {
-            Failure::new(Exit::Damaged, what, damaged)
+        VolumeError::Format(crate::format::FormatError::Newer { .. }) => {
+            Failure::new(Exit::NewerFormat, what, "use a newer kmsfs; nothing was changed")
         }
-        VolumeError::Held(_) => Failure::new(
-            Exit::Busy,
-            what,
-            "use it where it is mounted (`kmsfs status` there), or unmount it first",
-        ),
-        VolumeError::Kms(error) => Failure {
-            what,
-            ..error.into()
-        },
+        VolumeError::Format(_) | VolumeError::Tampered => Failure::new(Exit::Damaged, what, damaged),
+        VolumeError::Held(_) => {
+            Failure::new(Exit::Busy, what, "use it where it is mounted (`kmsfs status` there), or unmount it first")
+        }
+        VolumeError::Kms(error) => Failure { what, ..error.into() },
         VolumeError::Key(error) => of_key(what, error),
         VolumeError::Store(error) => {
-            let failure = Failure::io(
-                "opening the volume",
-                dir,
-                &io::Error::from_raw_os_error(error.errno()),
-            );
+            let failure = Failure::io("opening the volume", dir, &io::Error::from_raw_os_error(error.errno()));
             Failure { what, ..failure }
         }
-        VolumeError::Io { source, .. } => Failure {
-            what,
-            ..Failure::io("opening", dir, &source)
-        },
+        VolumeError::Io { source, .. } => Failure { what, ..Failure::io("opening", dir, &source) },
     }
 }
 
 fn of_key(what: String, error: KeyError) -> Failure {
     match error {
-        KeyError::Kms(error) => Failure {
-            what,
-            ..error.into()
-        },
+        KeyError::Kms(error) => Failure { what, ..error.into() },
         KeyError::Locked => Failure::new(Exit::KeyDenied, what, error.help()),
         KeyError::NotAllowed { .. } => Failure::new(Exit::Damaged, what, error.help()),
     }
 }
 
 fn now() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs().cast_signed())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs().cast_signed())
 }
 
 /// What the control socket reaches.
@@ -273,23 +223,13 @@ impl Daemon {
 
     fn refuse(&self, doing: &str, errno: i32, why: impl std::fmt::Display) -> Refusal {
         let failure = Failure::io(doing, &self.backing, &io::Error::from_raw_os_error(errno));
-        Failure {
-            what: format!("{doing} {}: {why}", self.backing.display()),
-            ..failure
-        }
-        .into()
+        Failure { what: format!("{doing} {}: {why}", self.backing.display()), ..failure }.into()
     }
 
     /// Has the kernel write its dirty pages to this daemon.
     fn write_back(&self) -> Result<(), Refusal> {
         let written = File::open(&self.mountpoint).and_then(|root| Ok(rustix::fs::syncfs(&root)?));
-        written.map_err(|error| {
-            self.refuse(
-                "writing back",
-                error.raw_os_error().unwrap_or(libc::EIO),
-                &error,
-            )
-        })
+        written.map_err(|error| self.refuse("writing back", error.raw_os_error().unwrap_or(libc::EIO), &error))
     }
 }
 
@@ -306,11 +246,7 @@ impl Handler for Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: time_text(self.since),
             read_only: volume.read_only,
-            state: if keys.locked {
-                State::Locked
-            } else {
-                State::Unlocked
-            },
+            state: if keys.locked { State::Locked } else { State::Unlocked },
             reason: keys.locked.then(|| "by command".to_owned()),
             kms: KmsStatus {
                 name: self.kms.describe(),
@@ -349,18 +285,12 @@ impl Handler for Daemon {
     fn unlock(&self) -> Result<(), Refusal> {
         let unlocked = self.volume().keyring.unlock();
         let unlocked = unlocked.map_err(|error| {
-            Refusal::from(of_key(
-                format!("{} stays locked: {error}", self.mountpoint.display()),
-                error,
-            ))
+            Refusal::from(of_key(format!("{} stays locked: {error}", self.mountpoint.display()), error))
         })?;
         for error in &unlocked.failed {
             tracing::warn!("an open file stays locked until it is opened again: {error}");
         }
-        tracing::info!(
-            "unlocked, {} open files have their keys again",
-            unlocked.refilled
-        );
+        tracing::info!("unlocked, {} open files have their keys again", unlocked.refilled);
         Ok(())
     }
 
@@ -370,8 +300,7 @@ impl Handler for Daemon {
             self.write_back()?;
         }
         let committed = self.volume().store.commit_all();
-        committed
-            .map_err(|error| self.refuse("making everything durable in", error.errno(), &error))
+        committed.map_err(|error| self.refuse("making everything durable in", error.errno(), &error))
     }
 }
 

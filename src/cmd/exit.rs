@@ -50,36 +50,18 @@ impl Exit {
     pub const TABLE: [(Exit, &'static str); 18] = [
         (Exit::Ok, "done"),
         (Exit::Internal, "something that should not happen"),
-        (
-            Exit::Usage,
-            "the command line, the environment or the configuration file is wrong",
-        ),
-        (
-            Exit::Path,
-            "a path is missing, too long, or not what it should be",
-        ),
+        (Exit::Usage, "the command line, the environment or the configuration file is wrong"),
+        (Exit::Path, "a path is missing, too long, or not what it should be"),
         (Exit::NotAVolume, "the directory is not a volume"),
         (Exit::NewerFormat, "the volume is of a newer format"),
         (Exit::NotEmpty, "the directory is not empty"),
         (Exit::Busy, "mounted already, or in use"),
-        (
-            Exit::NotMounted,
-            "nothing is mounted there, or its daemon does not answer",
-        ),
-        (
-            Exit::NoFuse,
-            "FUSE cannot be used: no /dev/fuse, or no fusermount3",
-        ),
+        (Exit::NotMounted, "nothing is mounted there, or its daemon does not answer"),
+        (Exit::NoFuse, "FUSE cannot be used: no /dev/fuse, or no fusermount3"),
         (Exit::Permission, "not allowed"),
-        (
-            Exit::KeyStore,
-            "the key store is missing, damaged, or of another volume",
-        ),
+        (Exit::KeyStore, "the key store is missing, damaged, or of another volume"),
         (Exit::Passphrase, "the passphrase is wrong or missing"),
-        (
-            Exit::KeyDenied,
-            "the master key is disabled, to be deleted, gone, or its use is not permitted",
-        ),
+        (Exit::KeyDenied, "the master key is disabled, to be deleted, gone, or its use is not permitted"),
         (Exit::KmsUnreachable, "the KMS does not answer"),
         (Exit::KmsRefused, "the KMS refuses this request"),
         (Exit::Damaged, "what is stored is damaged or was edited"),

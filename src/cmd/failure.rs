@@ -25,33 +25,19 @@ pub struct Failure {
 impl Failure {
     /// A failure in two lines.
     pub fn new(exit: Exit, what: impl Into<String>, help: impl Into<String>) -> Failure {
-        Failure {
-            what: what.into(),
-            help: help.into(),
-            code: exit.code(),
-        }
+        Failure { what: what.into(), help: help.into(), code: exit.code() }
     }
 
     /// What should not happen.
     pub fn internal(what: impl Into<String>) -> Failure {
-        Failure::new(
-            Exit::Internal,
-            what,
-            "please report this, with the log of the mount",
-        )
+        Failure::new(Exit::Internal, what, "please report this, with the log of the mount")
     }
 
     /// A failure of the operating system with a path: the errno decides code and help.
     pub fn io(doing: &str, path: &Path, error: &io::Error) -> Failure {
-        let errno = error
-            .raw_os_error()
-            .map_or(Errno::IO, Errno::from_raw_os_error);
+        let errno = error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error);
         let (exit, help) = by_errno(errno);
-        Failure::new(
-            exit,
-            format!("{doing} {}: {}", path.display(), reason(error)),
-            help,
-        )
+        Failure::new(exit, format!("{doing} {}: {}", path.display(), reason(error)), help)
     }
 
     /// The exit.
@@ -62,11 +48,7 @@ impl Failure {
 
     /// Prints the two lines on standard error. Nothing can be done when that is closed.
     pub fn print(&self) {
-        let text = format!(
-            "error: {}\nhelp: {}\n",
-            one_line(&self.what),
-            one_line(&self.help)
-        );
+        let text = format!("error: {}\nhelp: {}\n", one_line(&self.what), one_line(&self.help));
         let _ = io::stderr().write_all(text.as_bytes());
     }
 }
@@ -75,32 +57,14 @@ fn by_errno(errno: Errno) -> (Exit, &'static str) {
     match errno {
         Errno::NOENT => (Exit::Path, "check the path"),
         Errno::NOTDIR => (Exit::Path, "name a directory"),
-        Errno::NAMETOOLONG => (
-            Exit::Path,
-            "a path has at most 4095 bytes, a name 255; change to a directory nearer by",
-        ),
-        Errno::LOOP => (
-            Exit::Path,
-            "too many symbolic links; name the directory itself",
-        ),
-        Errno::ACCESS | Errno::PERM => (
-            Exit::Permission,
-            "run it as root, or as the owner of the directory",
-        ),
-        Errno::ROFS => (
-            Exit::Disk,
-            "the file system is read-only; remount it writable, or mount with --read-only",
-        ),
+        Errno::NAMETOOLONG => (Exit::Path, "a path has at most 4095 bytes, a name 255; change to a directory nearer by"),
+        Errno::LOOP => (Exit::Path, "too many symbolic links; name the directory itself"),
+        Errno::ACCESS | Errno::PERM => (Exit::Permission, "run it as root, or as the owner of the directory"),
+        Errno::ROFS => (Exit::Disk, "the file system is read-only; remount it writable, or mount with --read-only"),
         Errno::NOSPC | Errno::DQUOT => (Exit::Disk, "make room on the disk"),
-        Errno::NOTCONN => (
-            Exit::NotMounted,
-            "the daemon of a mount there has died: `kmsfs umount` cleans it up",
-        ),
+        Errno::NOTCONN => (Exit::NotMounted, "the daemon of a mount there has died: `kmsfs umount` cleans it up"),
         Errno::BUSY => (Exit::Busy, "see who uses it with `fuser -vm`"),
-        _ => (
-            Exit::Disk,
-            "look at the system log for what is wrong with the disk",
-        ),
+        _ => (Exit::Disk, "look at the system log for what is wrong with the disk"),
     }
 }
 
@@ -115,9 +79,7 @@ pub fn reason(error: &io::Error) -> String {
 
 /// Names of files come from anybody: what would move the cursor or begin another line is not printed as it is.
 fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 impl From<ConfigError> for Failure {
@@ -142,21 +104,13 @@ impl From<KmsError> for Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {
-        Failure {
-            what: refusal.what,
-            help: refusal.help,
-            code: refusal.code,
-        }
+        Failure { what: refusal.what, help: refusal.help, code: refusal.code }
     }
 }
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Refusal {
-        Refusal {
-            what: failure.what,
-            help: failure.help,
-            code: failure.code,
-        }
+        Refusal { what: failure.what, help: failure.help, code: failure.code }
     }
 }
 

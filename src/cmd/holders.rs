@@ -11,30 +11,18 @@ pub fn of(mountpoint: &Path) -> Vec<String> {
     let Ok(processes) = fs::read_dir("/proc") else {
         return Vec::new();
     };
-    let ids = processes
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let ids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let users = ids.filter(|id| uses(Path::new(&format!("/proc/{id}")), mountpoint));
-    users
-        .map(|id| format!("process {id} ({})", name(id)))
-        .take(HOLDERS_MAX)
-        .collect()
+    users.map(|id| format!("process {id} ({})", name(id))).take(HOLDERS_MAX).collect()
 }
 
 fn name(id: u32) -> String {
-    fs::read_to_string(format!("/proc/{id}/comm"))
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default().trim().to_owned()
 }
 
 fn uses(process: &Path, mountpoint: &Path) -> bool {
-    let below =
-        |link: &Path| fs::read_link(link).is_ok_and(|target| target.starts_with(mountpoint));
-    if ["cwd", "root", "exe"]
-        .iter()
-        .any(|name| below(&process.join(name)))
-    {
+    let below = |link: &Path| fs::read_link(link).is_ok_and(|target| target.starts_with(mountpoint));
+    if ["cwd", "root", "exe"].iter().any(|name| below(&process.join(name))) {
         return true;
     }
     let open = fs::read_dir(process.join("fd"));

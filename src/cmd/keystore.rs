@@ -37,9 +37,7 @@ pub fn open_or_create(settings: &KmsSettings) -> Result<LocalStore, Failure> {
     }
     match LocalStore::create(&settings.key_store, &root) {
         // Another command was faster.
-        Err(error) if is("KeyStore.Exists")(&error) => {
-            Ok(LocalStore::open(&settings.key_store, &root)?)
-        }
+        Err(error) if is("KeyStore.Exists")(&error) => Ok(LocalStore::open(&settings.key_store, &root)?),
         made => Ok(made?),
     }
 }
@@ -53,15 +51,10 @@ pub fn default_key(store: &LocalStore) -> Result<String, Failure> {
         Err(error) if error.code() == "Forbidden.AliasNotFound" => {}
         found => return found.map(|key| key.id).map_err(Failure::from),
     }
-    let key = store.create_key(&NewKey {
-        description: "made by kmsfs init".into(),
-        ..NewKey::default()
-    })?;
+    let key = store.create_key(&NewKey { description: "made by kmsfs init".into(), ..NewKey::default() })?;
     match store.create_alias(DEFAULT_ALIAS, &key.id) {
         // Another command was faster; its key will do, and this one harms nobody.
-        Err(error) if error.code() == "AliasAlreadyExists" => {
-            Ok(store.describe_key(DEFAULT_ALIAS)?.id)
-        }
+        Err(error) if error.code() == "AliasAlreadyExists" => Ok(store.describe_key(DEFAULT_ALIAS)?.id),
         made => Ok(made.map(|()| key.id)?),
     }
 }
@@ -85,9 +78,7 @@ pub fn note(settings: &KmsSettings) -> String {
 
 fn root(settings: &KmsSettings) -> Result<Root, Failure> {
     match &settings.passphrase {
-        Some(source) => Ok(Root::Passphrase(passphrase::read(source, |name| {
-            std::env::var_os(name)
-        })?)),
+        Some(source) => Ok(Root::Passphrase(passphrase::read(source, |name| std::env::var_os(name))?)),
         None => Ok(Root::File(root_file(settings))),
     }
 }
@@ -107,15 +98,8 @@ mod tests {
     fn store_and_default_key_are_made_once() {
         let dir = tempfile::tempdir().unwrap();
         let key_store = dir.path().join("state/keystore");
-        let settings = KmsSettings {
-            kind: KmsKind::Local,
-            key_store,
-            passphrase: None,
-        };
-        assert_eq!(
-            open(&settings).err().unwrap().exit(),
-            super::super::Exit::KeyStore
-        );
+        let settings = KmsSettings { kind: KmsKind::Local, key_store, passphrase: None };
+        assert_eq!(open(&settings).err().unwrap().exit(), super::super::Exit::KeyStore);
         let first = default_key(&open_or_create(&settings).unwrap()).unwrap();
         let again = default_key(&open_or_create(&settings).unwrap()).unwrap();
         assert_eq!(first, again);

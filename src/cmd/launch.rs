@@ -32,17 +32,12 @@ enum Report {
 /// # Errors
 /// The daemon's own failure, or that there was no daemon.
 pub fn start(settings: &MountSettings) -> Result<Vec<String>, Failure> {
-    let failed =
-        |error: std::io::Error| Failure::internal(format!("the daemon cannot be started: {error}"));
+    let failed = |error: std::io::Error| Failure::internal(format!("the daemon cannot be started: {error}"));
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     let mut command = Command::new(program());
     // The mount point as one argument, for those who look for the daemon in the list of processes. Standard input
     // stays: a passphrase may come from it.
-    command
-        .arg("mount")
-        .arg(&settings.backing)
-        .arg(&settings.mountpoint)
-        .arg("--daemon");
+    command.arg("mount").arg(&settings.backing).arg(&settings.mountpoint).arg("--daemon");
     command.stdout(OwnedFd::from(theirs)).stderr(Stdio::null());
     let child = command.spawn().map_err(failed)?;
     // The command holds the daemon's end of the socket, and would wait for ever for it to be closed.
@@ -70,11 +65,7 @@ fn died(mut child: Child) -> Failure {
         Err(error) => error.to_string(),
     };
     let what = format!("the daemon ended before the mount answered ({how})");
-    Failure::new(
-        Exit::Internal,
-        what,
-        "mount with --foreground to see its log",
-    )
+    Failure::new(Exit::Internal, what, "mount with --foreground to see its log")
 }
 
 /// Is the daemon that [`start`] started: reports over standard output, and then lives on without a terminal.
@@ -83,9 +74,7 @@ fn died(mut child: Child) -> Failure {
 /// What was reported; nobody sees it here.
 pub fn be_daemon() -> Result<(), Failure> {
     let socket = std::io::stdout().as_fd().try_clone_to_owned();
-    let socket = socket
-        .map(UnixStream::from)
-        .map_err(|error| by_hand(&error))?;
+    let socket = socket.map(UnixStream::from).map_err(|error| by_hand(&error))?;
     let settings: MountSettings = receive(&socket).map_err(|error| by_hand(&error))?;
     let served = detach(&settings).and_then(|()| {
         daemon::serve(&settings, |notes| {
@@ -104,11 +93,7 @@ pub fn be_daemon() -> Result<(), Failure> {
 
 fn by_hand(error: &std::io::Error) -> Failure {
     let what = format!("--daemon is not for people: {error}");
-    Failure::new(
-        Exit::Usage,
-        what,
-        "leave --daemon out: kmsfs mount goes into the background by itself",
-    )
+    Failure::new(Exit::Usage, what, "leave --daemon out: kmsfs mount goes into the background by itself")
 }
 
 /// A session of its own, so that neither ^C nor a closed terminal ends the mount; and no directory held busy.
@@ -120,19 +105,13 @@ fn detach(settings: &MountSettings) -> Result<(), Failure> {
         None => Target::System,
     };
     log::start(target)?;
-    std::env::set_current_dir("/")
-        .map_err(|error| Failure::internal(format!("changing to /: {error}")))
+    std::env::set_current_dir("/").map_err(|error| Failure::internal(format!("changing to /: {error}")))
 }
 
 /// Lets go of standard input (a passphrase has been read by now) and of standard output.
 fn leave_terminal() -> Result<(), Failure> {
-    let failed =
-        |error: std::io::Error| Failure::internal(format!("leaving the terminal: {error}"));
-    let null = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")
-        .map_err(failed)?;
+    let failed = |error: std::io::Error| Failure::internal(format!("leaving the terminal: {error}"));
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null").map_err(failed)?;
     rustix::stdio::dup2_stdin(&null).map_err(|errno| failed(errno.into()))?;
     rustix::stdio::dup2_stdout(&null).map_err(|errno| failed(errno.into()))
 }

@@ -36,18 +36,11 @@ pub fn start(target: Target) -> Result<(), Failure> {
     let timed = !matches!(target, Target::System) && std::env::var_os("JOURNAL_STREAM").is_none();
     let sink = Sink::open(target)?;
     let filter = EnvFilter::try_from_env("KMSFS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_target(false);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_target(false);
     // A second start in one process would be a mistake of ours; the first one then stays.
     let _ = match timed {
         true => log.with_writer(sink).try_init(),
-        false => log
-            .with_writer(sink)
-            .without_time()
-            .with_level(false)
-            .try_init(),
+        false => log.with_writer(sink).without_time().with_level(false).try_init(),
     };
     Ok(())
 }
@@ -61,15 +54,9 @@ enum Sink {
 impl Sink {
     fn open(target: Target) -> Result<Sink, Failure> {
         Ok(match target {
-            Target::Stderr => Sink::Stderr {
-                for_journal: std::env::var_os("JOURNAL_STREAM").is_some(),
-            },
+            Target::Stderr => Sink::Stderr { for_journal: std::env::var_os("JOURNAL_STREAM").is_some() },
             Target::File(path) => {
-                let file = OpenOptions::new()
-                    .append(true)
-                    .create(true)
-                    .mode(0o600)
-                    .open(&path);
+                let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
                 Sink::File(file.map_err(|error| Failure::io("opening the log", &path, &error))?)
             }
             Target::System => Sink::System(system_log().ok()),
@@ -109,17 +96,11 @@ impl<'a> MakeWriter<'a> for Sink {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
-        Line {
-            sink: self,
-            text: self.prefix(Level::INFO).into_bytes(),
-        }
+        Line { sink: self, text: self.prefix(Level::INFO).into_bytes() }
     }
 
     fn make_writer_for(&'a self, of: &Metadata<'_>) -> Line<'a> {
-        Line {
-            sink: self,
-            text: self.prefix(*of.level()).into_bytes(),
-        }
+        Line { sink: self, text: self.prefix(*of.level()).into_bytes() }
     }
 }
 

@@ -37,11 +37,7 @@ impl Mounts {
     }
 
     fn parse(list: &[u8]) -> Mounts {
-        Mounts(
-            list.split(|byte| *byte == b'\n')
-                .filter_map(parse_line)
-                .collect(),
-        )
+        Mounts(list.split(|byte| *byte == b'\n').filter_map(parse_line).collect())
     }
 
     /// The mount whose point is `path`: the one on top, if several are.
@@ -72,10 +68,7 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let mut words = line.split(|byte| *byte == b' ');
     let point = unescape(words.nth(4)?);
     let kind = words.skip_while(|word| *word != b"-").nth(1)?;
-    Some(Mount {
-        point: point.into(),
-        kind: String::from_utf8_lossy(kind).into_owned(),
-    })
+    Some(Mount { point: point.into(), kind: String::from_utf8_lossy(kind).into_owned() })
 }
 
 /// Blanks, tabs, line ends and backslashes stand there as `\040` and so on.
@@ -83,15 +76,12 @@ fn unescape(word: &[u8]) -> OsString {
     let mut plain = Vec::with_capacity(word.len());
     let mut rest = word;
     while let Some((&first, after)) = rest.split_first() {
-        let octal = after
-            .get(..3)
-            .filter(|_| first == b'\\')
-            .and_then(|digits| {
-                digits.iter().try_fold(0u8, |value, digit| match digit {
-                    b'0'..=b'7' => value.checked_mul(8)?.checked_add(digit - b'0'),
-                    _ => None,
-                })
-            });
+        let octal = after.get(..3).filter(|_| first == b'\\').and_then(|digits| {
+            digits.iter().try_fold(0u8, |value, digit| match digit {
+                b'0'..=b'7' => value.checked_mul(8)?.checked_add(digit - b'0'),
+                _ => None,
+            })
+        });
         plain.push(octal.unwrap_or(first));
         rest = if octal.is_some() { &after[3..] } else { after };
     }
@@ -117,9 +107,7 @@ pub fn canonical(path: &Path) -> Result<PathBuf, Failure> {
 fn shortened(path: &Path) -> PathBuf {
     const LONG: usize = 300;
     match path.as_os_str().as_bytes() {
-        bytes if bytes.len() > LONG => {
-            PathBuf::from(OsString::from_vec(bytes[..LONG].to_vec())).join("…")
-        }
+        bytes if bytes.len() > LONG => PathBuf::from(OsString::from_vec(bytes[..LONG].to_vec())).join("…"),
         _ => path.to_owned(),
     }
 }

@@ -12,10 +12,7 @@ use super::{Exit, Failure};
 /// Standard output takes no more, for another reason than that its reader has gone.
 pub fn line(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    let written = out
-        .write_all(text.as_bytes())
-        .and_then(|()| out.write_all(b"\n"))
-        .and_then(|()| out.flush());
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             let what = format!("standard output cannot be written: {error}");
@@ -32,9 +29,7 @@ pub fn line(text: &str) -> Result<(), Failure> {
 pub fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
     match serde_json::to_string_pretty(value) {
         Ok(text) => line(&text),
-        Err(error) => Err(Failure::internal(format!(
-            "the answer is not JSON: {error}"
-        ))),
+        Err(error) => Err(Failure::internal(format!("the answer is not JSON: {error}"))),
     }
 }
 
@@ -49,13 +44,9 @@ pub fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> Result
     };
     let widths: [usize; N] = std::array::from_fn(width);
     let print = |cells: [&str; N]| {
-        let padded = cells
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"));
+        let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
         line(padded.collect::<Vec<_>>().join("  ").trim_end())
     };
     print(heading)?;
-    rows.iter()
-        .try_for_each(|row| print(row.each_ref().map(String::as_str)))
+    rows.iter().try_for_each(|row| print(row.each_ref().map(String::as_str)))
 }

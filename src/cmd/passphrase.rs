@@ -17,24 +17,17 @@ const LEN_MAX: u64 = 4096;
 ///
 /// # Errors
 /// It cannot be read, or is empty or too long.
-pub fn read(
-    source: &PassphraseSource,
-    variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<SecretBytes, Failure> {
+pub fn read(source: &PassphraseSource, variable: impl Fn(&str) -> Option<OsString>) -> Result<SecretBytes, Failure> {
     match source {
         PassphraseSource::File(path) => read_path(path),
         PassphraseSource::Descriptor(0) => first_line(std::io::stdin(), "standard input"),
         // The kernel's own name for an open descriptor; it also works for a pipe.
-        PassphraseSource::Descriptor(number) => {
-            read_path(Path::new(&format!("/proc/self/fd/{number}")))
-        }
+        PassphraseSource::Descriptor(number) => read_path(Path::new(&format!("/proc/self/fd/{number}"))),
         PassphraseSource::Credential(name) => match variable("CREDENTIALS_DIRECTORY") {
             Some(dir) => read_path(&PathBuf::from(dir).join(name)),
             None => Err(Failure::new(
                 Exit::Passphrase,
-                format!(
-                    "there is no systemd credential {name:?}: CREDENTIALS_DIRECTORY is not set"
-                ),
+                format!("there is no systemd credential {name:?}: CREDENTIALS_DIRECTORY is not set"),
                 "add LoadCredential= or SetCredentialEncrypted= to the unit",
             )),
         },
@@ -45,16 +38,8 @@ fn read_path(path: &Path) -> Result<SecretBytes, Failure> {
     match File::open(path) {
         Ok(file) => first_line(file, &path.display().to_string()),
         Err(error) => {
-            let what = format!(
-                "the passphrase cannot be read from {}: {}",
-                path.display(),
-                super::failure::reason(&error)
-            );
-            Err(Failure::new(
-                Exit::Passphrase,
-                what,
-                "name a file with --passphrase-file that this user can read",
-            ))
+            let what = format!("the passphrase cannot be read from {}: {}", path.display(), super::failure::reason(&error));
+            Err(Failure::new(Exit::Passphrase, what, "name a file with --passphrase-file that this user can read"))
         }
     }
 }
@@ -62,21 +47,12 @@ fn read_path(path: &Path) -> Result<SecretBytes, Failure> {
 fn first_line(from: impl Read, place: &str) -> Result<SecretBytes, Failure> {
     let wrong = |why: &str| {
         let what = format!("the passphrase in {place} {why}");
-        Failure::new(
-            Exit::Passphrase,
-            what,
-            "the passphrase is the first line of the file, up to 4096 bytes",
-        )
+        Failure::new(Exit::Passphrase, what, "the passphrase is the first line of the file, up to 4096 bytes")
     };
     // As long as it can become, so that it does not move and leave a copy behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LEN_MAX as usize + 1));
-    from.take(LEN_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| wrong(&format!("cannot be read: {error}")))?;
-    let end = bytes
-        .iter()
-        .position(|byte| *byte == b'\n')
-        .unwrap_or(bytes.len());
+    from.take(LEN_MAX + 1).read_to_end(&mut bytes).map_err(|error| wrong(&format!("cannot be read: {error}")))?;
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
     match line.len() as u64 {
         0 => Err(wrong("is empty")),
@@ -107,9 +83,6 @@ mod tests {
         let source = PassphraseSource::Credential("store".into());
         let found = read(&source, |_| Some(dir.path().into()));
         assert_eq!(found.unwrap().expose(), b"secret");
-        assert_eq!(
-            read(&source, |_| None).unwrap_err().exit(),
-            Exit::Passphrase
-        );
+        assert_eq!(read(&source, |_| None).unwrap_err().exit(), Exit::Passphrase);
     }
 }

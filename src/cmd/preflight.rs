@@ -57,11 +57,7 @@ pub fn directory(path: &Path) -> Result<PathBuf, Failure> {
     let path = canonical(path)?;
     match fs::metadata(&path) {
         Ok(facts) if facts.is_dir() => Ok(path),
-        Ok(_) => Err(Failure::new(
-            Exit::Path,
-            format!("{} is not a directory", path.display()),
-            "name a directory",
-        )),
+        Ok(_) => Err(Failure::new(Exit::Path, format!("{} is not a directory", path.display()), "name a directory")),
         Err(error) => Err(Failure::io("looking at", &path, &error)),
     }
 }
@@ -76,33 +72,19 @@ pub fn check_backing(backing: &Path, mounts: &Mounts) -> Result<(), Failure> {
     };
     let place = backing.display();
     if around.point != backing {
-        let what = format!(
-            "{place} lies in a volume that is mounted at {}",
-            around.point.display()
-        );
-        return Err(Failure::new(
-            Exit::Path,
-            what,
-            "name a directory outside of it: it is encrypted already",
-        ));
+        let what = format!("{place} lies in a volume that is mounted at {}", around.point.display());
+        return Err(Failure::new(Exit::Path, what, "name a directory outside of it: it is encrypted already"));
     }
     let holder = match registry().find(backing) {
         Some(entry) => format!(", by process {} on host {}", entry.pid, host()),
         None => String::new(),
     };
     let help = format!("use it as it is, or unmount it with `kmsfs umount {place}`");
-    Err(Failure::new(
-        Exit::Busy,
-        format!("{place} is mounted already{holder}"),
-        help,
-    ))
+    Err(Failure::new(Exit::Busy, format!("{place} is mounted already{holder}"), help))
 }
 
 fn host() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned()
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn check_mountpoint(settings: &MountSettings, mounts: &Mounts) -> Result<(), Failure> {
@@ -112,28 +94,12 @@ fn check_mountpoint(settings: &MountSettings, mounts: &Mounts) -> Result<(), Fai
         return Ok(());
     }
     if let Some(mount) = mounts.at(point) {
-        let what = format!(
-            "the mount point {} is in use: {} is mounted there",
-            point.display(),
-            mount.kind
-        );
-        return Err(Failure::new(
-            Exit::Busy,
-            what,
-            "name another mount point, or unmount what is there",
-        ));
+        let what = format!("the mount point {} is in use: {} is mounted there", point.display(), mount.kind);
+        return Err(Failure::new(Exit::Busy, what, "name another mount point, or unmount what is there"));
     }
     if point.starts_with(backing) {
-        let what = format!(
-            "the mount point {} lies inside of {}",
-            point.display(),
-            backing.display()
-        );
-        return Err(Failure::new(
-            Exit::Path,
-            what,
-            "name a mount point outside of the volume, or none at all",
-        ));
+        let what = format!("the mount point {} lies inside of {}", point.display(), backing.display());
+        return Err(Failure::new(Exit::Path, what, "name a mount point outside of the volume, or none at all"));
     }
     Ok(())
 }
@@ -141,10 +107,7 @@ fn check_mountpoint(settings: &MountSettings, mounts: &Mounts) -> Result<(), Fai
 fn check_fuse(allow_other: bool) -> Result<(), Failure> {
     // Opened and closed again: a node that is there may still have no driver behind it.
     if let Err(error) = OpenOptions::new().read(true).write(true).open(DEVICE) {
-        let what = format!(
-            "FUSE cannot be used: {DEVICE}: {}",
-            super::failure::reason(&error)
-        );
+        let what = format!("FUSE cannot be used: {DEVICE}: {}", super::failure::reason(&error));
         let help = "load the module with `modprobe fuse`; give a container --device /dev/fuse --cap-add SYS_ADMIN";
         return Err(Failure::new(Exit::NoFuse, what, help));
     }
@@ -153,19 +116,12 @@ fn check_fuse(allow_other: bool) -> Result<(), Failure> {
     }
     if fusermount().is_none() {
         let what = "fusermount3 is not installed, and only root can mount without it";
-        return Err(Failure::new(
-            Exit::NoFuse,
-            what,
-            "install it: apt-get install fuse3",
-        ));
+        return Err(Failure::new(Exit::NoFuse, what, "install it: apt-get install fuse3"));
     }
-    let permitted = || {
-        fs::read_to_string("/etc/fuse.conf").is_ok_and(|text| has_line(&text, "user_allow_other"))
-    };
+    let permitted = || fs::read_to_string("/etc/fuse.conf").is_ok_and(|text| has_line(&text, "user_allow_other"));
     if allow_other && !permitted() {
         let what = "only root may let other users in";
-        let help =
-            "leave --allow-other out, or have root write user_allow_other into /etc/fuse.conf";
+        let help = "leave --allow-other out, or have root write user_allow_other into /etc/fuse.conf";
         return Err(Failure::new(Exit::Permission, what, help));
     }
     Ok(())
@@ -178,8 +134,7 @@ fn has_line(text: &str, wanted: &str) -> bool {
 /// The program that mounts and unmounts for an ordinary user.
 pub fn fusermount() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    let mut places =
-        std::env::split_paths(&path).chain([PathBuf::from("/usr/bin"), PathBuf::from("/bin")]);
+    let mut places = std::env::split_paths(&path).chain([PathBuf::from("/usr/bin"), PathBuf::from("/bin")]);
     places.find_map(|dir| {
         let program = dir.join("fusermount3");
         File::open(&program).is_ok().then_some(program)

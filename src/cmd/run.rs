@@ -14,9 +14,7 @@ use crate::config::Sources;
 /// Why the command failed, to be printed.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
     let definition = Cli::command().after_long_help(Exit::table_text());
-    let parsed = definition
-        .try_get_matches_from(words)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = definition.try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {

@@ -20,8 +20,7 @@ pub fn run(args: &StatusArgs, _sources: &Sources) -> Result<(), Failure> {
 }
 
 fn one(registry: &Registry, mountpoint: &Path, json: bool) -> Result<(), Failure> {
-    let status =
-        ask_status(registry, mountpoint).map_err(|error| unanswered(mountpoint, &error))?;
+    let status = ask_status(registry, mountpoint).map_err(|error| unanswered(mountpoint, &error))?;
     match json {
         true => out::json(&status),
         false => print(&status),
@@ -31,18 +30,16 @@ fn one(registry: &Registry, mountpoint: &Path, json: bool) -> Result<(), Failure
 fn ask_status(registry: &Registry, mountpoint: &Path) -> Result<Status, ClientError> {
     match ask(registry, mountpoint, Request::Status)? {
         Answer::Status(status) => Ok(*status),
-        Answer::Done | Answer::Refused(_) => Err(ClientError::NoAnswer(std::io::Error::other(
-            "it answers another question",
-        ))),
+        Answer::Done | Answer::Refused(_) => {
+            Err(ClientError::NoAnswer(std::io::Error::other("it answers another question")))
+        }
     }
 }
 
 /// Every mount of this user; those of others, and dead ones, only where people look.
 fn all(registry: &Registry, json: bool) -> Result<(), Failure> {
     let known = registry.list();
-    let answers = known
-        .iter()
-        .map(|entry| (entry, ask_status(registry, &entry.mountpoint)));
+    let answers = known.iter().map(|entry| (entry, ask_status(registry, &entry.mountpoint)));
     let (mut found, mut rows) = (Vec::new(), Vec::new());
     for (entry, answer) in answers {
         let state = match &answer {
@@ -50,12 +47,7 @@ fn all(registry: &Registry, json: bool) -> Result<(), Failure> {
             Err(error) => error.to_string(),
         };
         let place = |path: &Path| path.display().to_string();
-        rows.push([
-            place(&entry.mountpoint),
-            place(&entry.backing),
-            state,
-            entry.pid.to_string(),
-        ]);
+        rows.push([place(&entry.mountpoint), place(&entry.backing), state, entry.pid.to_string()]);
         found.extend(answer);
     }
     if json {
@@ -64,12 +56,7 @@ fn all(registry: &Registry, json: bool) -> Result<(), Failure> {
     for mount in Mounts::read()?.ours() {
         if known.iter().all(|entry| entry.mountpoint != mount.point) {
             let unknown = "dead, or of another user".to_owned();
-            rows.push([
-                mount.point.display().to_string(),
-                "?".into(),
-                unknown,
-                "?".into(),
-            ]);
+            rows.push([mount.point.display().to_string(), "?".into(), unknown, "?".into()]);
         }
     }
     match rows.is_empty() {
@@ -86,14 +73,8 @@ fn word(state: State) -> &'static str {
 }
 
 fn print(status: &Status) -> Result<(), Failure> {
-    let Status {
-        kms, keys, journal, ..
-    } = status;
-    let access = if status.read_only {
-        "read-only"
-    } else {
-        "read and write"
-    };
+    let Status { kms, keys, journal, .. } = status;
+    let access = if status.read_only { "read-only" } else { "read and write" };
     let state = match &status.reason {
         Some(reason) => format!("{} ({reason})", word(status.state)),
         None => word(status.state).to_owned(),
@@ -104,46 +85,14 @@ fn print(status: &Status) -> Result<(), Failure> {
         ("backing", format!("{} ({access})", status.backing)),
         ("volume", status.volume.clone()),
         ("state", state),
-        (
-            "daemon",
-            format!(
-                "process {}, kmsfs {}, since {}",
-                status.pid, status.version, status.since
-            ),
-        ),
+        ("daemon", format!("process {}, kmsfs {}, since {}", status.pid, status.version, status.since)),
         ("kms", kms.name.clone()),
         ("master key", kms.master_key.clone()),
-        (
-            "kms requests",
-            format!(
-                "{}, {} failed, last answer {contact}",
-                kms.calls, kms.failures
-            ),
-        ),
-        (
-            "data keys",
-            format!(
-                "{} of {} in memory for {} s, {} ahead",
-                keys.cached, keys.capacity, keys.ttl_seconds, keys.pool
-            ),
-        ),
-        (
-            "key look-ups",
-            format!("{} found, {} asked for", keys.hits, keys.misses),
-        ),
-        (
-            "journal",
-            format!(
-                "{}, {} of {} bytes, {} records, {} checkpoints, {} recovered",
-                journal.mode,
-                journal.bytes,
-                journal.capacity,
-                journal.records,
-                journal.checkpoints,
-                journal.recovered
-            ),
-        ),
+        ("kms requests", format!("{}, {} failed, last answer {contact}", kms.calls, kms.failures)),
+        ("data keys", format!("{} of {} in memory for {} s, {} ahead", keys.cached, keys.capacity, keys.ttl_seconds, keys.pool)),
+        ("key look-ups", format!("{} found, {} asked for", keys.hits, keys.misses)),
+        ("journal", format!("{}, {} of {} bytes, {} records, {} checkpoints, {} recovered",
+            journal.mode, journal.bytes, journal.capacity, journal.records, journal.checkpoints, journal.recovered)),
     ];
-    rows.iter()
-        .try_for_each(|(name, value)| out::line(&format!("{name:13} {value}")))
+    rows.iter().try_for_each(|(name, value)| out::line(&format!("{name:13} {value}")))
 }

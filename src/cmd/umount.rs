@@ -19,9 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub fn run(args: &MountpointArgs, _sources: &Sources) -> Result<(), Failure> {
     let mountpoint = mounted(&args.mountpoint)?;
     let registry = preflight::registry();
-    let daemon = registry
-        .find(&mountpoint)
-        .and_then(|entry| Daemon::of(entry.pid));
+    let daemon = registry.find(&mountpoint).and_then(|entry| Daemon::of(entry.pid));
     flush(&registry, &mountpoint)?;
     unmount::unmount(&mountpoint)?;
     match daemon {
@@ -38,42 +36,23 @@ pub fn mounted(path: &Path) -> Result<std::path::PathBuf, Failure> {
     let path = canonical(path)?;
     let what = match Mounts::read()?.at(&path) {
         Some(mount) if mount.is_ours() => return Ok(path),
-        Some(mount) => format!(
-            "{} is not a mount of kmsfs: {} is mounted there",
-            path.display(),
-            mount.kind
-        ),
+        Some(mount) => format!("{} is not a mount of kmsfs: {} is mounted there", path.display(), mount.kind),
         None => format!("nothing is mounted at {}", path.display()),
     };
-    Err(Failure::new(
-        Exit::NotMounted,
-        what,
-        "`kmsfs status` lists the mounts",
-    ))
+    Err(Failure::new(Exit::NotMounted, what, "`kmsfs status` lists the mounts"))
 }
 
 fn flush(registry: &Registry, mountpoint: &Path) -> Result<(), Failure> {
     match ask(registry, mountpoint, Request::Flush) {
         Ok(Answer::Refused(refusal)) => {
-            let what = format!(
-                "{} stays mounted, not everything could be made durable: {}",
-                mountpoint.display(),
-                refusal.what
-            );
-            Err(Failure {
-                what,
-                ..refusal.into()
-            })
+            let what = format!("{} stays mounted, not everything could be made durable: {}", mountpoint.display(), refusal.what);
+            Err(Failure { what, ..refusal.into() })
         }
         // Nobody to ask: it died, or is another user's; what can be unmounted then, may be.
         Ok(_) | Err(ClientError::NoDaemon | ClientError::NotOurs) => Ok(()),
         Err(error @ ClientError::NoAnswer(_)) => {
             let what = format!("{} stays mounted: {error}", mountpoint.display());
-            Err(Failure::new(
-                Exit::Busy,
-                what,
-                "try again; umount(8) takes it away without asking",
-            ))
+            Err(Failure::new(Exit::Busy, what, "try again; umount(8) takes it away without asking"))
         }
     }
 }
@@ -88,22 +67,12 @@ impl Daemon {
     }
 
     fn wait(self) -> Result<(), Failure> {
-        let patience = Timespec {
-            tv_sec: PATIENCE.as_secs().cast_signed(),
-            tv_nsec: 0,
-        };
+        let patience = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
         let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
         match poll(&mut fds, Some(&patience)) {
             Ok(0) => {
-                let what = format!(
-                    "it is unmounted, but its daemon (process {}) has not ended",
-                    self.1
-                );
-                Err(Failure::new(
-                    Exit::Busy,
-                    what,
-                    "look at its log; the volume stays in use until it ends",
-                ))
+                let what = format!("it is unmounted, but its daemon (process {}) has not ended", self.1);
+                Err(Failure::new(Exit::Busy, what, "look at its log; the volume stays in use until it ends"))
             }
             _ => Ok(()),
         }

@@ -12,12 +12,10 @@ use crate::fuse;
 /// # Errors
 /// [`Exit::Busy`] with those who do, or why it cannot be unmounted.
 pub fn unmount(mountpoint: &Path) -> Result<(), Failure> {
-    fuse::unmount(mountpoint, false).map_err(|error| {
-        match error.raw_os_error().map(Errno::from_raw_os_error) {
-            Some(Errno::BUSY) => busy(mountpoint),
-            Some(_) => Failure::io("unmounting", mountpoint, &error),
-            None => refused(mountpoint, &error),
-        }
+    fuse::unmount(mountpoint, false).map_err(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::BUSY) => busy(mountpoint),
+        Some(_) => Failure::io("unmounting", mountpoint, &error),
+        None => refused(mountpoint, &error),
     })
 }
 
@@ -31,11 +29,7 @@ pub fn detach(mountpoint: &Path) -> Result<(), Failure> {
 
 fn refused(mountpoint: &Path, error: &std::io::Error) -> Failure {
     let what = format!("{} cannot be unmounted: {error}", mountpoint.display());
-    Failure::new(
-        Exit::Permission,
-        what,
-        "unmount it as the user who mounted it, or as root",
-    )
+    Failure::new(Exit::Permission, what, "unmount it as the user who mounted it, or as root")
 }
 
 fn busy(mountpoint: &Path) -> Failure {
@@ -45,9 +39,5 @@ fn busy(mountpoint: &Path) -> Failure {
         false => format!(" by {}", users.join(", ")),
     };
     let what = format!("{} is in use{by}", mountpoint.display());
-    Failure::new(
-        Exit::Busy,
-        what,
-        "end these programs, or let them leave the directory, and try again",
-    )
+    Failure::new(Exit::Busy, what, "end these programs, or let them leave the directory, and try again")
 }

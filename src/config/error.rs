@@ -14,10 +14,7 @@ pub struct ConfigError {
 impl ConfigError {
     /// An error in two lines.
     pub fn new(what: impl Into<String>, help: impl Into<String>) -> ConfigError {
-        ConfigError {
-            what: what.into(),
-            help: help.into(),
-        }
+        ConfigError { what: what.into(), help: help.into() }
     }
 }
 

@@ -43,18 +43,10 @@ impl<'a> Sources<'a> {
         let path = named.map_or_else(|| PathBuf::from(DEFAULT_FILE), Path::to_owned);
         let file = match read_bounded(&path) {
             Ok(text) => pairs_of_file(&path, &text)?,
-            Err(error) if error.kind() == ErrorKind::NotFound && named.is_none() => {
-                Pairs::default()
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound && named.is_none() => Pairs::default(),
             Err(error) => {
-                let what = format!(
-                    "the configuration file {} cannot be read: {error}",
-                    path.display()
-                );
-                return Err(ConfigError::new(
-                    what,
-                    "name a file that can be read with --config",
-                ));
+                let what = format!("the configuration file {} cannot be read: {error}", path.display());
+                return Err(ConfigError::new(what, "name a file that can be read with --config"));
             }
         };
         Ok(Self { environment, file })
@@ -81,10 +73,7 @@ impl<'a> Sources<'a> {
             Some((name, self.variable(&variable)?))
         });
         let place = format!("in the environment ({PREFIX}…)");
-        parse(&Pairs {
-            place,
-            pairs: given.collect(),
-        })
+        parse(&Pairs { place, pairs: given.collect() })
     }
 }
 
@@ -98,19 +87,11 @@ fn read_bounded(path: &Path) -> std::io::Result<String> {
 fn pairs_of_file(path: &Path, text: &str) -> Result<Pairs, ConfigError> {
     let wrong = |why: String| {
         let help = "a line is `name = value`, with the names of the long flags";
-        ConfigError::new(
-            format!("the configuration file {}: {why}", path.display()),
-            help,
-        )
+        ConfigError::new(format!("the configuration file {}: {why}", path.display()), help)
     };
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map_or(1, |at| {
-            1 + text[..at.start.min(text.len())].matches('\n').count()
-        });
-        wrong(format!(
-            "line {line}: {}",
-            error.message().replace('\n', " ")
-        ))
+        let line = error.span().map_or(1, |at| 1 + text[..at.start.min(text.len())].matches('\n').count());
+        wrong(format!("line {line}: {}", error.message().replace('\n', " ")))
     })?;
     let known = all_names();
     let mut pairs = Vec::new();
@@ -122,68 +103,36 @@ fn pairs_of_file(path: &Path, text: &str) -> Result<Pairs, ConfigError> {
             toml::Value::String(text) => text,
             toml::Value::Integer(number) => number.to_string(),
             toml::Value::Boolean(flag) => flag.to_string(),
-            _ => {
-                return Err(wrong(format!(
-                    "{name:?} is a text, a whole number, true or false"
-                )));
-            }
+            _ => return Err(wrong(format!("{name:?} is a text, a whole number, true or false"))),
         };
         pairs.push((name, text.into()));
     }
-    Ok(Pairs {
-        place: format!("in {}", path.display()),
-        pairs,
-    })
+    Ok(Pairs { place: format!("in {}", path.display()), pairs })
 }
 
 /// The names that a set of options has.
 pub fn names<L: Args>() -> Vec<String> {
     let command = L::augment_args(Command::new("kmsfs"));
-    command
-        .get_arguments()
-        .filter_map(|arg| arg.get_long())
-        .map(str::to_owned)
-        .collect()
+    command.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned).collect()
 }
 
 fn all_names() -> Vec<String> {
-    [
-        names::<KmsOptions>(),
-        names::<VolumeOptions>(),
-        names::<MountOptions>(),
-    ]
-    .concat()
+    [names::<KmsOptions>(), names::<VolumeOptions>(), names::<MountOptions>()].concat()
 }
 
 /// Those of `source`'s pairs that are options of `L`, parsed as flags are.
 pub fn parse<L: Layer>(source: &Pairs) -> Result<L, ConfigError> {
     let known = names::<L>();
-    let flags = source
-        .pairs
-        .iter()
-        .filter(|(name, _)| known.contains(name))
-        .map(|(name, value)| {
-            let mut flag = OsString::from(format!("--{name}="));
-            flag.push::<&OsStr>(value);
-            flag
-        });
-    let command = L::augment_args(
-        Command::new("kmsfs")
-            .no_binary_name(true)
-            .disable_help_flag(true),
-    );
-    let parsed = command
-        .try_get_matches_from(flags)
-        .and_then(|matches| L::from_arg_matches(&matches));
+    let flags = source.pairs.iter().filter(|(name, _)| known.contains(name)).map(|(name, value)| {
+        let mut flag = OsString::from(format!("--{name}="));
+        flag.push::<&OsStr>(value);
+        flag
+    });
+    let command = L::augment_args(Command::new("kmsfs").no_binary_name(true).disable_help_flag(true));
+    let parsed = command.try_get_matches_from(flags).and_then(|matches| L::from_arg_matches(&matches));
     parsed.map_err(|error| match Complaint::of(&error) {
-        Some(complaint) => ConfigError::new(
-            format!("{} {}", complaint.what, source.place),
-            complaint.help,
-        ),
-        None => ConfigError::new(
-            format!("a setting is not understood {}", source.place),
-            "see --help",
-        ),
+        Some(complaint) => ConfigError::new(format!("{} {}", complaint.what, source.place), complaint.help),
+        None => ConfigError::new(format!("a setting is not understood {}", source.place), "see --help"),
     })
 }
 
@@ -205,16 +154,9 @@ mod tests {
             "KMSFS_THREADS" => Some("2".into()),
             _ => None,
         };
-        let file =
-            "key-ttl = \"1m\"\nthreads = 1\nkey-cache = 7\nread-only = true\nkms = \"local\"\n";
-        let typed = MountOptions {
-            threads: Some(3),
-            ..MountOptions::default()
-        };
-        let settings = sources(&environment, file)
-            .unwrap()
-            .complete(typed)
-            .unwrap();
+        let file = "key-ttl = \"1m\"\nthreads = 1\nkey-cache = 7\nread-only = true\nkms = \"local\"\n";
+        let typed = MountOptions { threads: Some(3), ..MountOptions::default() };
+        let settings = sources(&environment, file).unwrap().complete(typed).unwrap();
         assert_eq!(settings.threads, Some(3));
         assert_eq!(settings.key_ttl, Some(Duration::from_secs(120)));
         assert_eq!(settings.key_cache, Some(7));
@@ -226,20 +168,13 @@ mod tests {
     fn mistakes_say_where() {
         let none = |_: &str| None;
         let unknown = sources(&none, "key-tll = \"1m\"").err().unwrap();
-        assert!(
-            unknown.what.contains("key-tll") && unknown.what.contains("/etc/x.toml"),
-            "{unknown}"
-        );
+        assert!(unknown.what.contains("key-tll") && unknown.what.contains("/etc/x.toml"), "{unknown}");
         let syntax = sources(&none, "\nkey-ttl 1m").err().unwrap();
         assert!(syntax.what.contains("line 2"), "{syntax}");
-        let value = sources(&none, "key-ttl = \"soon\"")
-            .unwrap()
-            .complete(MountOptions::default());
+        let value = sources(&none, "key-ttl = \"soon\"").unwrap().complete(MountOptions::default());
         assert!(value.unwrap_err().what.contains("/etc/x.toml"));
         let environment = |name: &str| (name == "KMSFS_KEY_CACHE").then(|| "many".into());
-        let value = sources(&environment, "")
-            .unwrap()
-            .complete(MountOptions::default());
+        let value = sources(&environment, "").unwrap().complete(MountOptions::default());
         assert!(value.unwrap_err().what.contains("environment"));
     }
 }

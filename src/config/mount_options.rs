@@ -40,12 +40,7 @@ pub struct Behind {
 /// # Errors
 /// [`ConfigError`] for an item that nobody knows.
 pub fn sort(items: &[String]) -> Result<Behind, ConfigError> {
-    let known = [
-        names::<MountOptions>(),
-        names::<VolumeOptions>(),
-        names::<KmsOptions>(),
-    ]
-    .concat();
+    let known = [names::<MountOptions>(), names::<VolumeOptions>(), names::<KmsOptions>()].concat();
     let mut behind = Behind::default();
     behind.own.place = "behind -o".into();
     for item in items.iter().filter(|item| !item.is_empty()) {
@@ -55,8 +50,7 @@ pub fn sort(items: &[String]) -> Result<Behind, ConfigError> {
             behind.own.pairs.push(pair);
         } else if !is_for_others(item) {
             let what = format!("there is no mount option {item:?}");
-            let help =
-                "behind -o stand options of mount(8), or the long flags of `kmsfs mount --help`";
+            let help = "behind -o stand options of mount(8), or the long flags of `kmsfs mount --help`";
             return Err(ConfigError::new(what, help));
         }
     }
@@ -92,32 +86,11 @@ fn own_option(item: &str, known: &[String]) -> Option<(String, OsString)> {
 /// Options that mount(8), systemd and fstab keep for themselves, or that FUSE always does.
 fn is_for_others(item: &str) -> bool {
     const OTHERS: [&str; 21] = [
-        "defaults",
-        "auto",
-        "noauto",
-        "user",
-        "nouser",
-        "users",
-        "owner",
-        "group",
-        "_netdev",
-        "nofail",
-        "relatime",
-        "norelatime",
-        "strictatime",
-        "nostrictatime",
-        "lazytime",
-        "nolazytime",
-        "diratime",
-        "nodiratime",
-        "default_permissions",
-        "mand",
-        "nomand",
+        "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "_netdev", "nofail", "relatime",
+        "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime", "diratime", "nodiratime",
+        "default_permissions", "mand", "nomand",
     ];
-    OTHERS.contains(&item)
-        || ["x-", "X-", "comment="]
-            .iter()
-            .any(|prefix| item.starts_with(prefix))
+    OTHERS.contains(&item) || ["x-", "X-", "comment="].iter().any(|prefix| item.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -131,33 +104,18 @@ mod tests {
 
     #[test]
     fn items_are_sorted() {
-        let behind = sort(&items(
-            "defaults,_netdev,ro,noexec,key_ttl=1m,allow_other,x-systemd.requires=a,threads=2",
-        ));
+        let behind = sort(&items("defaults,_netdev,ro,noexec,key_ttl=1m,allow_other,x-systemd.requires=a,threads=2"));
         let behind = behind.unwrap();
         assert_eq!(behind.kernel, [KernelOption::NoExec]);
         let own: MountOptions = parse(&behind.own).unwrap();
-        assert_eq!(
-            (own.read_only, own.allow_other, own.threads),
-            (Some(true), Some(true), Some(2))
-        );
+        assert_eq!((own.read_only, own.allow_other, own.threads), (Some(true), Some(true), Some(2)));
         assert_eq!(own.key_ttl.unwrap().as_secs(), 60);
     }
 
     #[test]
     fn unknown_items_are_refused() {
-        assert!(
-            sort(&items("rw,nonsense"))
-                .unwrap_err()
-                .what
-                .contains("nonsense")
-        );
+        assert!(sort(&items("rw,nonsense")).unwrap_err().what.contains("nonsense"));
         let behind = sort(&items("threads=many")).unwrap();
-        assert!(
-            parse::<MountOptions>(&behind.own)
-                .unwrap_err()
-                .what
-                .contains("-o")
-        );
+        assert!(parse::<MountOptions>(&behind.own).unwrap_err().what.contains("-o"));
     }
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::layers::parse;
 use super::{ConfigError, KernelOption, Sources, mount_options};
 use crate::cli::{
-    InitArgs, KmsOptions, Layer, MountArgs, MountOptions, OverwriteName, PassphraseSource, Reuse,
-    Size, VolumeOptions, path_bytes,
+    InitArgs, KmsOptions, Layer, MountArgs, MountOptions, OverwriteName, PassphraseSource, Reuse, Size, VolumeOptions,
+    path_bytes,
 };
 use crate::format::Geometry;
 use crate::format::descriptor::{KmsKind, Overwrite};
@@ -45,11 +45,7 @@ impl KmsSettings {
             None => state_dir(sources)?.join("keystore"),
         };
         // `local` is the only value that the parser lets through.
-        Ok(Self {
-            kind: KmsKind::Local,
-            key_store,
-            passphrase: options.passphrase_file,
-        })
+        Ok(Self { kind: KmsKind::Local, key_store, passphrase: options.passphrase_file })
     }
 }
 
@@ -70,22 +66,15 @@ impl NewVolume {
     pub fn resolve(typed: VolumeOptions, sources: &Sources) -> Result<Self, ConfigError> {
         let options = sources.complete(typed)?;
         let size = options.chunk_size.unwrap_or(DEFAULT_CHUNK).0;
-        let chunk_size = u32::try_from(size)
-            .ok()
-            .filter(|size| Geometry::new(*size).is_some())
-            .ok_or_else(|| {
-                let what = format!("a chunk size of {size} bytes is not possible");
-                ConfigError::new(what, "the chunk size is a power of two from 4K to 1M")
-            })?;
+        let chunk_size = u32::try_from(size).ok().filter(|size| Geometry::new(*size).is_some()).ok_or_else(|| {
+            let what = format!("a chunk size of {size} bytes is not possible");
+            ConfigError::new(what, "the chunk size is a power of two from 4K to 1M")
+        })?;
         let overwrite = match options.overwrite {
             None | Some(OverwriteName::Journal) => Overwrite::Journal,
             Some(OverwriteName::InPlace) => Overwrite::InPlace,
         };
-        Ok(Self {
-            key_id: options.key_id,
-            chunk_size,
-            overwrite,
-        })
+        Ok(Self { key_id: options.key_id, chunk_size, overwrite })
     }
 
     /// What `kmsfs init` was told.
@@ -93,10 +82,7 @@ impl NewVolume {
     /// # Errors
     /// [`ConfigError`] about a value.
     pub fn of_init(args: InitArgs, sources: &Sources) -> Result<(Self, KmsSettings), ConfigError> {
-        Ok((
-            Self::resolve(args.volume, sources)?,
-            KmsSettings::resolve(args.kms, sources)?,
-        ))
+        Ok((Self::resolve(args.volume, sources)?, KmsSettings::resolve(args.kms, sources)?))
     }
 }
 
@@ -147,9 +133,7 @@ impl MountSettings {
         let volume = NewVolume::resolve(args.volume.over(parse(&behind.own)?), sources)?;
         let kms = KmsSettings::resolve(args.kms.over(parse(&behind.own)?), sources)?;
         let backing = absolute(args.dir)?;
-        let mountpoint = args
-            .mountpoint
-            .map_or_else(|| Ok(backing.clone()), absolute)?;
+        let mountpoint = args.mountpoint.map_or_else(|| Ok(backing.clone()), absolute)?;
         Ok(Self {
             backing,
             mountpoint,
@@ -160,51 +144,26 @@ impl MountSettings {
             kernel: behind.kernel,
             kms,
             key_ttl: options.key_ttl.unwrap_or(keys.ttl),
-            key_cache: within(
-                "key-cache",
-                options.key_cache.unwrap_or(keys.capacity),
-                0,
-                KEYS_MAX,
-            )?,
+            key_cache: within("key-cache", options.key_cache.unwrap_or(keys.capacity), 0, KEYS_MAX)?,
             key_reuse: options.key_reuse,
             journal_size: journal_size(&options)?,
             commit_interval: options.commit_interval.unwrap_or(DEFAULT_COMMIT),
-            threads: within(
-                "threads",
-                options
-                    .threads
-                    .unwrap_or_else(|| fuse::MountOptions::default().threads),
-                1,
-                THREADS_MAX,
-            )?,
+            threads: within("threads", options.threads.unwrap_or_else(|| fuse::MountOptions::default().threads), 1, THREADS_MAX)?,
             log: options.log.map(absolute).transpose()?,
         })
     }
 }
 
 fn journal_size(options: &MountOptions) -> Result<u64, ConfigError> {
-    within(
-        "journal-size",
-        options.journal_size.unwrap_or(DEFAULT_JOURNAL).0,
-        JOURNAL_MIN,
-        JOURNAL_MAX,
-    )
+    within("journal-size", options.journal_size.unwrap_or(DEFAULT_JOURNAL).0, JOURNAL_MIN, JOURNAL_MAX)
 }
 
-fn within<T: PartialOrd + std::fmt::Display>(
-    name: &str,
-    value: T,
-    min: T,
-    max: T,
-) -> Result<T, ConfigError> {
+fn within<T: PartialOrd + std::fmt::Display>(name: &str, value: T, min: T, max: T) -> Result<T, ConfigError> {
     if min <= value && value <= max {
         return Ok(value);
     }
     let help = format!("{name} is from {min} to {max}");
-    Err(ConfigError::new(
-        format!("{name} {value} is not possible"),
-        help,
-    ))
+    Err(ConfigError::new(format!("{name} {value} is not possible"), help))
 }
 
 fn absolute(path: PathBuf) -> Result<PathBuf, ConfigError> {

@@ -65,10 +65,7 @@ pub fn receive<T: DeserializeOwned>(from: impl Read) -> io::Result<T> {
     let mut line = Vec::new();
     BufReader::new(from.take(LINE_MAX)).read_until(b'\n', &mut line)?;
     if line.pop() != Some(b'\n') {
-        return Err(io::Error::new(
-            ErrorKind::UnexpectedEof,
-            "the line has no end",
-        ));
+        return Err(io::Error::new(ErrorKind::UnexpectedEof, "the line has no end"));
     }
     serde_json::from_slice(&line).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
 }
@@ -81,11 +78,7 @@ mod tests {
 
     #[test]
     fn requests_are_what_is_documented() {
-        for (text, request) in [
-            ("status", Request::Status),
-            ("lock", Request::Lock),
-            ("flush", Request::Flush),
-        ] {
+        for (text, request) in [("status", Request::Status), ("lock", Request::Lock), ("flush", Request::Flush)] {
             let line = format!("{{\"op\":\"{text}\"}}\n");
             assert_eq!(receive::<Request>(line.as_bytes()).unwrap(), request);
             let mut sent = Vec::new();

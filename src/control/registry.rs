@@ -47,17 +47,9 @@ impl Registry {
     /// The registry of this user: `/run/kmsfs` for root, below `XDG_RUNTIME_DIR` or `/tmp` for others;
     /// `KMSFS_RUNTIME_DIR` says otherwise. `variable` looks a name up in the environment.
     pub fn of_user(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Registry {
-        let named = |name| {
-            variable(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let named = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let uid = geteuid();
-        let dir = match (
-            named("KMSFS_RUNTIME_DIR"),
-            uid.is_root(),
-            named("XDG_RUNTIME_DIR"),
-        ) {
+        let dir = match (named("KMSFS_RUNTIME_DIR"), uid.is_root(), named("XDG_RUNTIME_DIR")) {
             (Some(dir), ..) => dir,
             (None, true, _) => "/run/kmsfs".into(),
             (None, false, Some(dir)) => dir.join("kmsfs"),
@@ -83,10 +75,7 @@ impl Registry {
     /// # Errors
     /// It cannot be made, or belongs to somebody else (who could then answer in a mount's name).
     pub fn prepare(&self) -> io::Result<()> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.dir)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         let facts = fs::symlink_metadata(&self.dir)?;
         if !facts.is_dir() || facts.uid() != geteuid().as_raw() {
             let why = format!("{} does not belong to this user", self.dir.display());
@@ -128,10 +117,7 @@ impl Registry {
 
     /// Takes an announcement back, if it is still `pid`'s.
     pub fn withdraw(&self, mountpoint: &Path, pid: u32) {
-        if self
-            .read(&self.named(mountpoint, "json"))
-            .is_some_and(|entry| entry.pid == pid)
-        {
+        if self.read(&self.named(mountpoint, "json")).is_some_and(|entry| entry.pid == pid) {
             self.clean(mountpoint);
         }
     }
@@ -147,8 +133,7 @@ impl Registry {
     #[must_use]
     pub fn find(&self, mountpoint: &Path) -> Option<Entry> {
         let entry = self.read(&self.named(mountpoint, "json"))?;
-        self.living(entry)
-            .filter(|entry| entry.mountpoint == mountpoint)
+        self.living(entry).filter(|entry| entry.mountpoint == mountpoint)
     }
 
     /// Every mount whose daemon lives, by mount point.
@@ -172,11 +157,7 @@ impl Registry {
         }
         let written: Written = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
         let path = |bytes| PathBuf::from(std::ffi::OsString::from_vec(bytes));
-        Some(Entry {
-            pid: written.pid,
-            mountpoint: path(written.mountpoint),
-            backing: path(written.backing),
-        })
+        Some(Entry { pid: written.pid, mountpoint: path(written.mountpoint), backing: path(written.backing) })
     }
 
     fn living(&self, entry: Entry) -> Option<Entry> {
@@ -204,11 +185,7 @@ mod tests {
 
     fn entry(pid: u32) -> Entry {
         let odd = OsStr::from_bytes(b"/mnt/\xff").into();
-        Entry {
-            pid,
-            mountpoint: odd,
-            backing: "/backing".into(),
-        }
+        Entry { pid, mountpoint: odd, backing: "/backing".into() }
     }
 
     #[test]
@@ -251,11 +228,7 @@ mod tests {
     fn strange_files_are_passed_over() {
         let (_dir, registry) = registry();
         fs::write(registry.dir().join("0.json"), b"{").unwrap();
-        fs::write(
-            registry.dir().join("1.json"),
-            vec![b' '; ENTRY_MAX as usize + 1],
-        )
-        .unwrap();
+        fs::write(registry.dir().join("1.json"), vec![b' '; ENTRY_MAX as usize + 1]).unwrap();
         assert_eq!(registry.list(), []);
     }
 }

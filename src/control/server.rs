@@ -56,22 +56,14 @@ impl Server {
     ///
     /// # Errors
     /// The socket cannot be made, or another daemon answers on it.
-    pub fn start(
-        registry: &Registry,
-        mountpoint: &Path,
-        handler: Arc<dyn Handler>,
-    ) -> io::Result<Server> {
+    pub fn start(registry: &Registry, mountpoint: &Path, handler: Arc<dyn Handler>) -> io::Result<Server> {
         let socket = registry.socket(mountpoint);
         let listener = bind(&socket)?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let stopped = stop.try_clone()?;
         let thread = Builder::new().name("control".into());
         let thread = thread.spawn(move || accept_until(&stopped, &listener, &handler))?;
-        Ok(Server {
-            socket,
-            stop,
-            thread: Some(thread),
-        })
+        Ok(Server { socket, stop, thread: Some(thread) })
     }
 }
 
@@ -133,14 +125,12 @@ fn serve(peer: UnixStream, handler: &Arc<dyn Handler>, running: &Arc<AtomicUsize
     }
     running.fetch_add(1, Ordering::Relaxed);
     let (handler, counter) = (Arc::clone(handler), Arc::clone(running));
-    let thread = Builder::new()
-        .name("control-request".into())
-        .spawn(move || {
-            if let Err(error) = answer(&peer, &*handler) {
-                tracing::debug!("a peer of the control socket was not answered: {error}");
-            }
-            counter.fetch_sub(1, Ordering::Relaxed);
-        });
+    let thread = Builder::new().name("control-request".into()).spawn(move || {
+        if let Err(error) = answer(&peer, &*handler) {
+            tracing::debug!("a peer of the control socket was not answered: {error}");
+        }
+        counter.fetch_sub(1, Ordering::Relaxed);
+    });
     if thread.is_err() {
         running.fetch_sub(1, Ordering::Relaxed);
     }
@@ -158,8 +148,7 @@ fn answer(peer: &UnixStream, handler: &dyn Handler) -> io::Result<()> {
     peer.set_nonblocking(false)?;
     peer.set_read_timeout(Some(PEER_PATIENCE))?;
     peer.set_write_timeout(Some(PEER_PATIENCE))?;
-    let done =
-        |outcome: Result<(), Refusal>| outcome.map_or_else(Answer::Refused, |()| Answer::Done);
+    let done = |outcome: Result<(), Refusal>| outcome.map_or_else(Answer::Refused, |()| Answer::Done);
     let answer = match receive(peer)? {
         Request::Status => Answer::Status(Box::new(handler.status())),
         Request::Lock => done(handler.lock()),
@@ -180,20 +169,13 @@ mod tests {
 
     impl Handler for Scripted {
         fn status(&self) -> Status {
-            Status {
-                mountpoint: "/m".into(),
-                ..Status::default()
-            }
+            Status { mountpoint: "/m".into(), ..Status::default() }
         }
         fn lock(&self) -> Result<(), Refusal> {
             Ok(())
         }
         fn unlock(&self) -> Result<(), Refusal> {
-            Err(Refusal {
-                what: "disabled".into(),
-                help: "enable it".into(),
-                code: 10,
-            })
+            Err(Refusal { what: "disabled".into(), help: "enable it".into(), code: 10 })
         }
         fn flush(&self) -> Result<(), Refusal> {
             Ok(())
@@ -211,27 +193,14 @@ mod tests {
     fn requests_are_answered_until_the_server_is_dropped() {
         let (_dir, registry, server) = start();
         let m = Path::new("/m");
-        registry
-            .announce(&Entry {
-                pid: std::process::id(),
-                mountpoint: m.into(),
-                backing: m.into(),
-            })
-            .unwrap();
-        let Ok(Answer::Status(status)) = ask(&registry, m, Request::Status) else {
-            panic!("no status")
-        };
+        registry.announce(&Entry { pid: std::process::id(), mountpoint: m.into(), backing: m.into() }).unwrap();
+        let Ok(Answer::Status(status)) = ask(&registry, m, Request::Status) else { panic!("no status") };
         assert_eq!(status.mountpoint, "/m");
         assert_eq!(ask(&registry, m, Request::Lock).unwrap(), Answer::Done);
-        assert!(
-            matches!(ask(&registry, m, Request::Unlock), Ok(Answer::Refused(r)) if r.code == 10)
-        );
+        assert!(matches!(ask(&registry, m, Request::Unlock), Ok(Answer::Refused(r)) if r.code == 10));
         drop(server);
         assert!(!registry.socket(m).exists());
-        assert!(matches!(
-            ask(&registry, m, Request::Status),
-            Err(ClientError::NoDaemon)
-        ));
+        assert!(matches!(ask(&registry, m, Request::Status), Err(ClientError::NoDaemon)));
     }
 
     #[test]
@@ -251,10 +220,7 @@ mod tests {
         let mut answer = Vec::new();
         peer.read_to_end(&mut answer).unwrap();
         assert_eq!(answer, b"");
-        assert_eq!(
-            ask(&registry, Path::new("/m"), Request::Flush).unwrap(),
-            Answer::Done
-        );
+        assert_eq!(ask(&registry, Path::new("/m"), Request::Flush).unwrap(), Answer::Done);
     }
 
     #[test]

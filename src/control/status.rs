@@ -103,18 +103,8 @@ mod tests {
         let json = serde_json::to_value(Status::default()).unwrap();
         let names: Vec<&String> = json.as_object().unwrap().keys().collect();
         let expected = [
-            "backing",
-            "journal",
-            "keys",
-            "kms",
-            "mountpoint",
-            "pid",
-            "read_only",
-            "reason",
-            "since",
-            "state",
-            "version",
-            "volume",
+            "backing", "journal", "keys", "kms", "mountpoint", "pid", "read_only", "reason", "since", "state",
+            "version", "volume",
         ];
         assert_eq!(names, expected);
         assert_eq!(json["state"], "unlocked");

@@ -124,9 +124,7 @@ impl Fs {
 
     /// Takes setuid, setgid and file capabilities from a file whose content `caller` has changed.
     pub(super) fn drop_privileges(&self, inode: &Inode, caller: &Caller) -> Result<()> {
-        match self.on(inode, |spot| {
-            super::xattr::remove_raw(spot, "security.capability")
-        }) {
+        match self.on(inode, |spot| super::xattr::remove_raw(spot, "security.capability")) {
             Err(error) if !matches!(error.code(), Errno::NODATA | Errno::OPNOTSUPP) => {
                 return Err(error);
             }

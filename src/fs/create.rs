@@ -82,19 +82,9 @@ impl Fs {
     ///
     /// # Errors
     /// As mkdir(2).
-    pub fn make_directory(
-        &self,
-        parent: u64,
-        name: &[u8],
-        mode: u32,
-        caller: &Caller,
-    ) -> Result<Found> {
+    pub fn make_directory(&self, parent: u64, name: &[u8], mode: u32, caller: &Caller) -> Result<Found> {
         let made = self.make(parent, name, caller, |site| {
-            Ok(mkdirat(
-                site.directory,
-                site.stored,
-                Mode::from_raw_mode(mode & 0o7777),
-            )?)
+            Ok(mkdirat(site.directory, site.stored, Mode::from_raw_mode(mode & 0o7777))?)
         });
         Ok(made?.0)
     }
@@ -122,13 +112,7 @@ impl Fs {
         let mode = Mode::from_raw_mode(mode & 0o7777);
         let device = makedev(special.0, special.1);
         let made = self.make(parent, name, caller, |site| {
-            Ok(mknodat(
-                site.directory,
-                site.stored,
-                file_type,
-                mode,
-                device,
-            )?)
+            Ok(mknodat(site.directory, site.stored, file_type, mode, device)?)
         });
         Ok(made?.0)
     }
@@ -148,25 +132,20 @@ impl Fs {
     ) -> Result<(Found, u64)> {
         let mode = Mode::from_raw_mode(mode & 0o7777);
         let made = self.make(parent, name, caller, |site| {
-            let flags =
-                OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file = openat(site.directory, site.stored, flags, mode)?;
             Ok(file)
         });
         match made {
             Ok((found, file)) => {
                 let ino = found.attr.ino;
-                let handle = self
-                    .open_new(ino, file, how)
-                    .inspect_err(|_| self.forget(ino, 1))?;
+                let handle = self.open_new(ino, file, how).inspect_err(|_| self.forget(ino, 1))?;
                 Ok((found, handle))
             }
             Err(error) if error.code() == Errno::EXIST && !how.exclusive => {
                 let found = self.lookup(parent, name)?;
                 let ino = found.attr.ino;
-                let handle = self
-                    .open(ino, how, caller)
-                    .inspect_err(|_| self.forget(ino, 1))?;
+                let handle = self.open(ino, how, caller).inspect_err(|_| self.forget(ino, 1))?;
                 Ok((found, handle))
             }
             Err(error) => Err(error),

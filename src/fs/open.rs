@@ -44,8 +44,7 @@ impl Fs {
         let born = inode.is_born();
         let open = || {
             let file = self.on(inode, |spot| self.open_stored(spot));
-            let file = file
-                .map_err(|error| std::io::Error::from_raw_os_error(error.code().raw_os_error()))?;
+            let file = file.map_err(|error| std::io::Error::from_raw_os_error(error.code().raw_os_error()))?;
             Ok((file, self.stored_path(inode)))
         };
         let file = Arc::new(File::open(&self.volume, inode.node, born, open)?);

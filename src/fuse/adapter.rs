@@ -20,9 +20,9 @@ use super::convert::{
     attr, bare_attr, caller, device_numbers, kind, kind_of_mode, rename_how, set_time,
 };
 use super::flusher::Flusher;
-use crate::fs::Fs;
 use crate::fs::io::Seek;
 use crate::fs::types::{Allocate, Found, OpenHow, SetAttr};
+use crate::fs::Fs;
 
 /// How long the kernel may rely on what it was told: nobody else changes the volume while it is mounted.
 const TTL: Duration = Duration::from_secs(24 * 3600);
@@ -46,11 +46,7 @@ impl Adapter {
     /// `notifier` is filled in when the mount is there.
     pub fn new(fs: Arc<Fs>, notifier: Arc<OnceLock<Notifier>>) -> Self {
         let flusher = Flusher::new(notifier.clone());
-        Self {
-            fs,
-            notifier,
-            flusher,
-        }
+        Self { fs, notifier, flusher }
     }
 
     /// Makes the kernel ask again for the attributes of a file that was written: with its writeback cache it
@@ -118,14 +114,9 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        answer!(
-            reply,
-            "getattr",
-            self.fs.get_attr(ino.0),
-            |reply: ReplyAttr, found| {
-                reply.attr(&TTL, &attr(&found));
-            }
-        );
+        answer!(reply, "getattr", self.fs.get_attr(ino.0), |reply: ReplyAttr, found| {
+            reply.attr(&TTL, &attr(&found));
+        });
     }
 
     fn setattr(
@@ -155,25 +146,15 @@ impl Filesystem for Adapter {
             modified: mtime.map(set_time),
         };
         let caller = caller(req, 0);
-        answer!(
-            reply,
-            "setattr",
-            self.fs.set_attr(ino.0, &set, &caller),
-            |reply: ReplyAttr, found| {
-                reply.attr(&TTL, &attr(&found));
-            }
-        );
+        answer!(reply, "setattr", self.fs.set_attr(ino.0, &set, &caller), |reply: ReplyAttr, found| {
+            reply.attr(&TTL, &attr(&found));
+        });
     }
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
-        answer!(
-            reply,
-            "readlink",
-            self.fs.read_link(ino.0),
-            |reply: ReplyData, target: Vec<u8>| {
-                reply.data(&target);
-            }
-        );
+        answer!(reply, "readlink", self.fs.read_link(ino.0), |reply: ReplyData, target: Vec<u8>| {
+            reply.data(&target);
+        });
     }
 
     fn mknod(
@@ -190,62 +171,28 @@ impl Filesystem for Adapter {
             return reply.error(Errno::EINVAL);
         };
         let (caller, special) = (caller(req, umask), device_numbers(rdev));
-        let make = || {
-            self.fs
-                .make_node(parent.0, name.as_bytes(), (kind, mode), special, &caller)
-        };
+        let make = || self.fs.make_node(parent.0, name.as_bytes(), (kind, mode), special, &caller);
         answer!(reply, "mknod", make(), entry);
     }
 
-    fn mkdir(
-        &self,
-        req: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-        reply: ReplyEntry,
-    ) {
+    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         let caller = caller(req, umask);
-        let make = || {
-            self.fs
-                .make_directory(parent.0, name.as_bytes(), mode, &caller)
-        };
+        let make = || self.fs.make_directory(parent.0, name.as_bytes(), mode, &caller);
         answer!(reply, "mkdir", make(), entry);
     }
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        answer!(
-            reply,
-            "unlink",
-            self.fs.unlink(parent.0, name.as_bytes()),
-            done
-        );
+        answer!(reply, "unlink", self.fs.unlink(parent.0, name.as_bytes()), done);
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        answer!(
-            reply,
-            "rmdir",
-            self.fs.remove_directory(parent.0, name.as_bytes()),
-            done
-        );
+        answer!(reply, "rmdir", self.fs.remove_directory(parent.0, name.as_bytes()), done);
     }
 
-    fn symlink(
-        &self,
-        req: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        target: &Path,
-        reply: ReplyEntry,
-    ) {
+    fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let caller = caller(req, 0o022);
         let target = target.as_os_str().as_bytes();
-        let make = || {
-            self.fs
-                .make_symlink(parent.0, name.as_bytes(), target, &caller)
-        };
+        let make = || self.fs.make_symlink(parent.0, name.as_bytes(), target, &caller);
         answer!(reply, "symlink", make(), entry);
     }
 
@@ -268,20 +215,8 @@ impl Filesystem for Adapter {
         answer!(reply, "rename", self.fs.rename(from, to, how), done);
     }
 
-    fn link(
-        &self,
-        _req: &Request,
-        ino: INodeNo,
-        newparent: INodeNo,
-        newname: &OsStr,
-        reply: ReplyEntry,
-    ) {
-        answer!(
-            reply,
-            "link",
-            self.fs.link(ino.0, newparent.0, newname.as_bytes()),
-            entry
-        );
+    fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        answer!(reply, "link", self.fs.link(ino.0, newparent.0, newname.as_bytes()), entry);
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -302,15 +237,8 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let caller = caller(req, umask);
-        let create = || {
-            self.fs
-                .create(parent.0, name.as_bytes(), mode, how(flags), &caller)
-        };
-        answer!(reply, "create", create(), |reply: ReplyCreate,
-                                            (found, handle): (
-            Found,
-            u64
-        )| {
+        let create = || self.fs.create(parent.0, name.as_bytes(), mode, how(flags), &caller);
+        answer!(reply, "create", create(), |reply: ReplyCreate, (found, handle): (Found, u64)| {
             let handle = FileHandle(handle);
             reply.created(&TTL, &attr(&found.attr), generation(&found), handle, OPEN);
         });
@@ -353,26 +281,14 @@ impl Filesystem for Adapter {
         // A request is 1 MiB at most.
         #[allow(clippy::cast_possible_truncation)]
         let len = data.len() as u32;
-        answer!(
-            reply,
-            "write",
-            self.fs.write(fh.0, offset, data, kill),
-            |reply: ReplyWrite, ()| {
-                reply.written(len);
-            }
-        );
+        answer!(reply, "write", self.fs.write(fh.0, offset, data, kill), |reply: ReplyWrite, ()| {
+            reply.written(len);
+        });
     }
 
     // `flush` is not implemented on purpose: the kernel writes its cache out before it would send one, and
     // after the first `ENOSYS` a close costs no request.
-    fn flush(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        _fh: FileHandle,
-        _owner: LockOwner,
-        reply: ReplyEmpty,
-    ) {
+    fn flush(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
         reply.error(Errno::ENOSYS);
     }
 
@@ -399,37 +315,18 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn fsync(
-        &self,
-        _req: &Request,
-        ino: INodeNo,
-        fh: FileHandle,
-        datasync: bool,
-        reply: ReplyEmpty,
-    ) {
+    fn fsync(&self, _req: &Request, ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
         answer!(reply, "fsync", self.fs.sync(fh.0, datasync), done);
         self.written(ino);
     }
 
     fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        answer!(
-            reply,
-            "opendir",
-            self.fs.open_directory(ino.0),
-            |reply: ReplyOpen, handle| {
-                reply.opened(FileHandle(handle), OPEN_DIRECTORY);
-            }
-        );
+        answer!(reply, "opendir", self.fs.open_directory(ino.0), |reply: ReplyOpen, handle| {
+            reply.opened(FileHandle(handle), OPEN_DIRECTORY);
+        });
     }
 
-    fn readdir(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
-        offset: u64,
-        mut reply: ReplyDirectory,
-    ) {
+    fn readdir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         let list = run("readdir", || {
             self.fs.list(fh.0, offset, |item| {
                 let name = OsStr::from_bytes(item.name);
@@ -469,14 +366,7 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn releasedir(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
-        _flags: OpenFlags,
-        reply: ReplyEmpty,
-    ) {
+    fn releasedir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
         let release = || {
             self.fs.release_directory(fh.0);
             Ok(())
@@ -484,35 +374,23 @@ impl Filesystem for Adapter {
         answer!(reply, "releasedir", release(), done);
     }
 
-    fn fsyncdir(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
-        _datasync: bool,
-        reply: ReplyEmpty,
-    ) {
+    fn fsyncdir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         answer!(reply, "fsyncdir", self.fs.sync_directory(fh.0), done);
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        answer!(
-            reply,
-            "statfs",
-            self.fs.usage(),
-            |reply: ReplyStatfs, usage: crate::fs::Usage| {
-                reply.statfs(
-                    usage.blocks,
-                    usage.free,
-                    usage.available,
-                    usage.nodes,
-                    usage.nodes_free,
-                    usage.transfer,
-                    usage.name_max,
-                    usage.unit,
-                );
-            }
-        );
+        answer!(reply, "statfs", self.fs.usage(), |reply: ReplyStatfs, usage: crate::fs::Usage| {
+            reply.statfs(
+                usage.blocks,
+                usage.free,
+                usage.available,
+                usage.nodes,
+                usage.nodes_free,
+                usage.transfer,
+                usage.name_max,
+                usage.unit,
+            );
+        });
     }
 
     fn setxattr(
@@ -525,38 +403,23 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        let set = || {
-            self.fs
-                .set_xattr(ino.0, name.as_bytes(), value, flags.cast_unsigned())
-        };
+        let set = || self.fs.set_xattr(ino.0, name.as_bytes(), value, flags.cast_unsigned());
         answer!(reply, "setxattr", set(), done);
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let get = || self.fs.get_xattr(ino.0, name.as_bytes());
-        answer!(reply, "getxattr", get(), |reply, value: Vec<u8>| xattr(
-            reply, size, &value
-        ));
+        answer!(reply, "getxattr", get(), |reply, value: Vec<u8>| xattr(reply, size, &value));
     }
 
     fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        answer!(
-            reply,
-            "listxattr",
-            self.fs.list_xattr(ino.0),
-            |reply, names: Vec<u8>| {
-                xattr(reply, size, &names);
-            }
-        );
+        answer!(reply, "listxattr", self.fs.list_xattr(ino.0), |reply, names: Vec<u8>| {
+            xattr(reply, size, &names);
+        });
     }
 
     fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        answer!(
-            reply,
-            "removexattr",
-            self.fs.remove_xattr(ino.0, name.as_bytes()),
-            done
-        );
+        answer!(reply, "removexattr", self.fs.remove_xattr(ino.0, name.as_bytes()), done);
     }
 
     fn fallocate(
@@ -576,24 +439,11 @@ impl Filesystem for Adapter {
             libc::FALLOC_FL_ZERO_RANGE => Allocate::ZeroRange { keep_size },
             _ => return reply.error(Errno::EOPNOTSUPP),
         };
-        answer!(
-            reply,
-            "fallocate",
-            self.fs.allocate(fh.0, mode, offset, length),
-            done
-        );
+        answer!(reply, "fallocate", self.fs.allocate(fh.0, mode, offset, length), done);
         self.written(ino);
     }
 
-    fn lseek(
-        &self,
-        _req: &Request,
-        ino: INodeNo,
-        fh: FileHandle,
-        offset: i64,
-        whence: i32,
-        reply: ReplyLseek,
-    ) {
+    fn lseek(&self, _req: &Request, ino: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
         let to = match whence {
             libc::SEEK_DATA => Seek::Data,
             libc::SEEK_HOLE => Seek::Hole,
@@ -604,14 +454,9 @@ impl Filesystem for Adapter {
         };
         let fs = self.fs.clone();
         let seek = move |reply| {
-            answer!(
-                reply,
-                "lseek",
-                fs.seek(fh.0, from, to),
-                |reply: ReplyLseek, at: u64| {
-                    reply.offset(at.cast_signed());
-                }
-            );
+            answer!(reply, "lseek", fs.seek(fh.0, from, to), |reply: ReplyLseek, at: u64| {
+                reply.offset(at.cast_signed());
+            });
         };
         match run("lseek", || self.fs.has_writers(fh.0)) {
             Ok(true) => self.flusher.after_writeback(ino, move || seek(reply)),
@@ -635,20 +480,12 @@ impl Filesystem for Adapter {
     ) {
         // The answer has 32 bits.
         let len = len.min(1 << 30);
-        let copy = || {
-            self.fs
-                .copy((fh_in.0, offset_in), (fh_out.0, offset_out), len)
-        };
+        let copy = || self.fs.copy((fh_in.0, offset_in), (fh_out.0, offset_out), len);
         #[allow(clippy::cast_possible_truncation)]
         {
-            answer!(
-                reply,
-                "copy_file_range",
-                copy(),
-                |reply: ReplyWrite, copied: u64| {
-                    reply.written(copied as u32);
-                }
-            );
+            answer!(reply, "copy_file_range", copy(), |reply: ReplyWrite, copied: u64| {
+                reply.written(copied as u32);
+            });
         }
         self.written(ino_out);
     }

@@ -158,8 +158,7 @@ fn run(chunk_size: u32, steps: Vec<Step>) {
                 volume.store.close().unwrap();
                 drop(volume);
                 volume = bench.volume();
-                let read =
-                    |page: &mut [u8]| std::fs::File::open(bench.path(node))?.read_at(page, 0);
+                let read = |page: &mut [u8]| std::fs::File::open(bench.path(node))?.read_at(page, 0);
                 assert_eq!(
                     stored_size(&volume, node, false, read).unwrap(),
                     model.len() as u64
