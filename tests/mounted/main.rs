@@ -6,9 +6,11 @@
 //! - `harness`: a volume in a temporary directory, mounted, always unmounted
 //! - `work`: real programs do real work, and find everything again after a remount
 //! - `attacks`: somebody edits the backing
+//! - `namespace`: calls that programs seldom make
 //! - `sample`: volumes of every released format still open
 
 mod attacks;
 mod harness;
+mod namespace;
 mod sample;
 mod work;
