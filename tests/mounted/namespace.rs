@@ -40,9 +40,9 @@ fn data_and_holes_are_told_before_they_are_written_back() {
     file.write_all_at(b"data", 500_000).unwrap();
     let other = File::open(&path).unwrap();
     let data = rustix::fs::seek(&other, rustix::fs::SeekFrom::Data(0)).unwrap();
-    assert!(data > 400_000 && data <= 500_000, "{data}");
+    assert!((400_000..=500_000).contains(&data), "{data}");
     let hole = rustix::fs::seek(&other, rustix::fs::SeekFrom::Hole(data)).unwrap();
-    assert!(hole >= 500_004 && hole < 600_000, "{hole}");
+    assert!((500_004..600_000).contains(&hole), "{hole}");
     drop(file);
     vault.sh("cp --sparse=always sparse copy; cmp sparse copy; test $(stat -c %b copy) -lt 200");
 }
