@@ -6,7 +6,7 @@ use rustix::io::{self, Errno};
 use super::error::{FsError, Result};
 use super::filesystem::Fs;
 use super::inodes::Inode;
-use super::io::stored_size;
+use super::io::{ContentError, stored_size};
 use super::spot::Spot;
 use super::types::{Attr, Caller, Kind, SetAttr, SetTime};
 use crate::format::NodeId;
@@ -89,7 +89,11 @@ impl Fs {
             0 => Ok(0),
             _ => Ok(read_head(spot, page)?),
         };
-        Ok(stored_size(&self.volume, subject.node, subject.born, read)?)
+        match stored_size(&self.volume, subject.node, subject.born, read) {
+            // Nobody can read it any more, so the store has let go of what was not in its place yet.
+            Err(ContentError::Emptied { .. }) if stat.links == 0 => Ok(0),
+            other => Ok(other?),
+        }
     }
 
     /// Changes the attributes that `set` names, and answers with all of them.

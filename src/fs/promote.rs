@@ -9,7 +9,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::fs::renameat;
+use rustix::fs::{Timespec, Timestamps, UTIME_OMIT, fstat, futimens, renameat};
 
 use super::error::Result;
 use super::filesystem::Fs;
@@ -57,12 +57,18 @@ impl Fs {
         }
         let label = entry.label(&link.plain);
         let flags = NameFlags::BORN;
+        let times = Timestamps {
+            last_access: OMIT,
+            last_modification: modified(&parent.open)?,
+        };
         let placed = self.place(&parent.open, &parent.inode, inode.node, flags, &label)?;
         if let Err(error) = renameat(&parent.open, &*entry.stored, &parent.open, &*placed.stored) {
             remove_side(parent.open.as_fd(), &placed.stored);
             return Err(error.into());
         }
         remove_side(parent.open.as_fd(), &entry.stored);
+        // To programs nothing has happened in this directory.
+        futimens(&parent.open, &times)?;
         let promoted = Link {
             stored: placed.stored.clone(),
             ..link.clone()
@@ -84,6 +90,20 @@ impl Fs {
         self.tell_store(inode.ino);
         Ok(true)
     }
+}
+
+const OMIT: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: UTIME_OMIT,
+};
+
+/// When the directory was last changed.
+fn modified(directory: &impl AsFd) -> Result<Timespec> {
+    let stat = fstat(directory)?;
+    Ok(Timespec {
+        tv_sec: stat.st_mtime,
+        tv_nsec: stat.st_mtime_nsec as _,
+    })
 }
 
 /// A thread that promotes every now and then, until it is dropped.
