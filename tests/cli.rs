@@ -1,6 +1,8 @@
 //! The command line as scripts see it: two lines on standard error, exit codes, what is printed, what is left behind.
 //! With a mount where FUSE can be used; `KMSFS_REQUIRE_FUSE=1` makes that a duty.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A test fails by panicking.
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;

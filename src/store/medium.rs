@@ -48,6 +48,7 @@ pub trait Medium: Send + Sync {
 pub type Found<'a> = dyn FnMut(NodeId, Box<dyn StoredFile>) -> io::Result<()> + 'a;
 
 /// An open stored file, or the journal.
+#[allow(clippy::len_without_is_empty)] // Nobody asks whether one is empty.
 pub trait StoredFile: Send + Sync {
     /// Reads until `buf` is full or the file ends; returns how much that was.
     ///

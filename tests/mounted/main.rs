@@ -6,9 +6,13 @@
 //! - `harness`: a volume in a temporary directory, mounted, always unmounted
 //! - `work`: real programs do real work, and find everything again after a remount
 //! - `attacks`: somebody edits the backing
+//! - `namespace`: calls that programs seldom make
 //! - `sample`: volumes of every released format still open
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A test fails by panicking.
 
 mod attacks;
 mod harness;
+mod namespace;
 mod sample;
 mod work;

@@ -1,6 +1,8 @@
 //! The house rules that the compiler does not hold: who may import whom, how long a file and a function may be, what
 //! must not stand where. Each rule is a function from sources to complaints, and each is tested on a bad sample.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A test fails by panicking.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

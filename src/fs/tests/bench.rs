@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-use crate::fs::types::{Caller, Found, OpenHow, ROOT, RenameHow};
 use crate::format::Geometry;
+use crate::fs::types::{Caller, Found, OpenHow, ROOT, RenameHow};
 use crate::fs::{Fs, Result};
-use crate::volume::testing::{create, open};
 
 /// A volume and a file system that serves it.
 pub struct Bench {
@@ -17,15 +16,13 @@ pub struct Bench {
 }
 
 fn serve(backing: &Path) -> Fs {
-    if !backing.join("kmsfs.volume").exists() {
-        create(backing, Geometry::new(4096).unwrap());
-    }
-    Fs::new(open(backing)).unwrap()
+    Fs::new(crate::volume::testing::open(backing)).unwrap()
 }
 
 impl Bench {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
+        crate::volume::testing::create(directory.path(), Geometry::new(4096).unwrap());
         let fs = serve(directory.path());
         Self { directory, fs }
     }
@@ -56,8 +53,14 @@ impl Bench {
 
     /// A file with `content`.
     pub fn file(&self, parent: u64, name: &str, content: &str) -> u64 {
-        let how = OpenHow { write: true, ..OpenHow::default() };
-        let (found, handle) = self.fs.create(parent, name.as_bytes(), 0o644, how, &caller()).unwrap();
+        let how = OpenHow {
+            write: true,
+            ..OpenHow::default()
+        };
+        let (found, handle) = self
+            .fs
+            .create(parent, name.as_bytes(), 0o644, how, &caller())
+            .unwrap();
         self.fs.write(handle, 0, content.as_bytes(), false).unwrap();
         self.fs.sync(handle, false).unwrap();
         self.fs.release(handle);
@@ -81,8 +84,15 @@ impl Bench {
         read().map_err(|error| error.code())
     }
 
-    pub fn rename(&self, from: (u64, &str), to: (u64, &str), how: RenameHow) -> std::result::Result<(), Errno> {
-        let renamed = self.fs.rename((from.0, from.1.as_bytes()), (to.0, to.1.as_bytes()), how);
+    pub fn rename(
+        &self,
+        from: (u64, &str),
+        to: (u64, &str),
+        how: RenameHow,
+    ) -> std::result::Result<(), Errno> {
+        let renamed = self
+            .fs
+            .rename((from.0, from.1.as_bytes()), (to.0, to.1.as_bytes()), how);
         renamed.map_err(|error| error.code())
     }
 

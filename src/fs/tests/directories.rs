@@ -43,7 +43,13 @@ fn a_listing_is_stable_while_entries_come_and_go() {
     assert_eq!(&seen[..2], [".", ".."]);
     // From the beginning again, it is what is there now.
     let mut count = 0;
-    bench.fs.list(handle, 0, |_| { count += 1; false }).unwrap();
+    bench
+        .fs
+        .list(handle, 0, |_| {
+            count += 1;
+            false
+        })
+        .unwrap();
     assert_eq!(count, bench.root().len() + 2);
     bench.fs.release_directory(handle);
     assert_eq!(errno(bench.fs.list(handle, 0, |_| false)), Errno::BADF);
@@ -87,13 +93,19 @@ fn a_removed_directory_answers_while_somebody_is_in_it() {
     let bench = Bench::new();
     let below = bench.dir(ROOT, "below");
     bench.file(below, "x", "");
-    assert_eq!(errno(bench.fs.remove_directory(ROOT, b"below")), Errno::NOTEMPTY);
+    assert_eq!(
+        errno(bench.fs.remove_directory(ROOT, b"below")),
+        Errno::NOTEMPTY
+    );
     bench.fs.unlink(below, b"x").unwrap();
     assert_eq!(errno(bench.fs.unlink(ROOT, b"below")), Errno::ISDIR);
     bench.fs.remove_directory(ROOT, b"below").unwrap();
     assert_eq!(bench.fs.get_attr(below).unwrap().links, 0);
     assert!(bench.list(below).is_empty());
-    assert_eq!(errno(bench.fs.make_directory(below, b"y", 0o755, &caller())), Errno::NOENT);
+    assert_eq!(
+        errno(bench.fs.make_directory(below, b"y", 0o755, &caller())),
+        Errno::NOENT
+    );
     bench.fs.forget(below, 1);
     assert_eq!(errno(bench.fs.get_attr(below)), Errno::STALE);
 }
@@ -108,7 +120,13 @@ fn a_deep_tree_is_reached_when_its_directories_are_closed() {
     bench.file(at, "deep", "down");
     bench.fs.directories.lock().clear();
     assert_eq!(bench.text(at, "deep").unwrap(), "down");
-    bench.rename((ROOT, "d0"), (ROOT, "other"), crate::fs::types::RenameHow::Replace).unwrap();
+    bench
+        .rename(
+            (ROOT, "d0"),
+            (ROOT, "other"),
+            crate::fs::types::RenameHow::Replace,
+        )
+        .unwrap();
     bench.fs.directories.lock().clear();
     assert_eq!(bench.text(at, "deep").unwrap(), "down");
 }

@@ -17,11 +17,31 @@ fn an_unlinked_file_lives_while_somebody_knows_it() {
     bench.fs.read(handle, 0, 100, &mut bytes).unwrap();
     assert_eq!(bytes, b"content");
     bench.fs.write(handle, 7, b" more", false).unwrap();
-    let set = SetAttr { permissions: Some(0o600), ..SetAttr::default() };
-    assert_eq!(bench.fs.set_attr(ino, &set, &caller()).unwrap().permissions, 0o600);
-    let time = SetTime::At(Time { seconds: -5, nanoseconds: 7 });
-    let set = SetAttr { modified: Some(time), ..SetAttr::default() };
-    assert_eq!(bench.fs.set_attr(ino, &set, &caller()).unwrap().modified.seconds, -5);
+    let set = SetAttr {
+        permissions: Some(0o600),
+        ..SetAttr::default()
+    };
+    assert_eq!(
+        bench.fs.set_attr(ino, &set, &caller()).unwrap().permissions,
+        0o600
+    );
+    let time = SetTime::At(Time {
+        seconds: -5,
+        nanoseconds: 7,
+    });
+    let set = SetAttr {
+        modified: Some(time),
+        ..SetAttr::default()
+    };
+    assert_eq!(
+        bench
+            .fs
+            .set_attr(ino, &set, &caller())
+            .unwrap()
+            .modified
+            .seconds,
+        -5
+    );
     bench.fs.set_xattr(ino, b"user.a", b"b", 0).unwrap();
     assert_eq!(bench.fs.get_xattr(ino, b"user.a").unwrap(), b"b");
     assert_eq!(errno(bench.fs.link(ino, ROOT, b"again")), Errno::NOENT);
@@ -59,17 +79,39 @@ fn targets_of_every_length() {
     let bench = Bench::new();
     for len in [1, 2, 3, 100, 3000, 3043, 3044, 3045, 4094, 4095] {
         let (name, target) = (format!("s{len}"), "t".repeat(len));
-        let made = bench.fs.make_symlink(ROOT, name.as_bytes(), target.as_bytes(), &caller()).unwrap();
+        let made = bench
+            .fs
+            .make_symlink(ROOT, name.as_bytes(), target.as_bytes(), &caller())
+            .unwrap();
         assert_eq!(made.attr.size, len as u64);
-        assert_eq!(bench.fs.read_link(made.attr.ino).unwrap(), target.as_bytes());
+        assert_eq!(
+            bench.fs.read_link(made.attr.ino).unwrap(),
+            target.as_bytes()
+        );
     }
     let long = "t".repeat(4096);
-    assert_eq!(errno(bench.fs.make_symlink(ROOT, b"x", long.as_bytes(), &caller())), Errno::NAMETOOLONG);
+    assert_eq!(
+        errno(
+            bench
+                .fs
+                .make_symlink(ROOT, b"x", long.as_bytes(), &caller())
+        ),
+        Errno::NAMETOOLONG
+    );
     let bench = bench.again(|_| {});
     let below = bench.dir(ROOT, "below");
-    bench.rename((ROOT, "s4095"), (below, "s"), crate::fs::types::RenameHow::Replace).unwrap();
+    bench
+        .rename(
+            (ROOT, "s4095"),
+            (below, "s"),
+            crate::fs::types::RenameHow::Replace,
+        )
+        .unwrap();
     let ino = bench.find(below, "s").unwrap().attr.ino;
-    assert_eq!(bench.fs.read_link(ino).unwrap(), "t".repeat(4095).as_bytes());
+    assert_eq!(
+        bench.fs.read_link(ino).unwrap(),
+        "t".repeat(4095).as_bytes()
+    );
     bench.fs.unlink(below, b"s").unwrap();
     for name in bench.root() {
         let _ = bench.fs.unlink(ROOT, name.as_bytes());
@@ -82,14 +124,25 @@ fn targets_of_every_length() {
 fn a_target_of_another_symlink_does_not_open() {
     let bench = Bench::new();
     for name in ["a", "b"] {
-        bench.fs.make_symlink(ROOT, name.as_bytes(), name.as_bytes(), &caller()).unwrap();
+        bench
+            .fs
+            .make_symlink(ROOT, name.as_bytes(), name.as_bytes(), &caller())
+            .unwrap();
     }
     let bench = bench.again(|backing| {
-        let [one, two] = &super::bench::stored(backing)[..] else { panic!("two symlinks") };
+        let [one, two] = &super::bench::stored(backing)[..] else {
+            panic!("two symlinks")
+        };
         let target = std::fs::read_link(backing.join(two)).unwrap();
         std::fs::remove_file(backing.join(one)).unwrap();
         std::os::unix::fs::symlink(target, backing.join(one)).unwrap();
     });
     let read = |name| bench.fs.read_link(bench.find(ROOT, name).unwrap().attr.ino);
-    assert_eq!([read("a"), read("b")].iter().filter(|read| read.is_ok()).count(), 1);
+    assert_eq!(
+        [read("a"), read("b")]
+            .iter()
+            .filter(|read| read.is_ok())
+            .count(),
+        1
+    );
 }

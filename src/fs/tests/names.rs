@@ -1,6 +1,7 @@
 //! Names: renames of every sort, long names, crashes in the middle, and somebody who edits the backing.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rustix::io::Errno;
 
@@ -15,7 +16,9 @@ fn a_rename_replaces_what_is_there() {
     let below = bench.dir(ROOT, "below");
     let one = bench.file(ROOT, "one", "1");
     bench.file(below, "two", "2");
-    bench.rename((ROOT, "one"), (below, "two"), Replace).unwrap();
+    bench
+        .rename((ROOT, "one"), (below, "two"), Replace)
+        .unwrap();
     assert_eq!(bench.text(below, "two").unwrap(), "1");
     assert_eq!(bench.find(below, "two").unwrap().attr.ino, one);
     assert_eq!(bench.text(ROOT, "one"), Err(Errno::NOENT));
@@ -58,17 +61,23 @@ fn an_exchange_swaps_and_a_whiteout_stays() {
     let below = bench.dir(ROOT, "below");
     bench.file(ROOT, "one", "1");
     bench.file(below, "two", "2");
-    bench.rename((ROOT, "one"), (below, "two"), Exchange).unwrap();
+    bench
+        .rename((ROOT, "one"), (below, "two"), Exchange)
+        .unwrap();
     assert_eq!(bench.text(ROOT, "one").unwrap(), "2");
     assert_eq!(bench.text(below, "two").unwrap(), "1");
-    bench.rename((ROOT, "one"), (ROOT, "below"), Exchange).unwrap();
+    bench
+        .rename((ROOT, "one"), (ROOT, "below"), Exchange)
+        .unwrap();
     assert_eq!(bench.text(ROOT, "below").unwrap(), "2");
     let bench = bench.again(|_| {});
     assert_eq!(bench.text(ROOT, "below").unwrap(), "2");
     let below = bench.find(ROOT, "one").unwrap().attr.ino;
     assert_eq!(bench.text(below, "two").unwrap(), "1");
     if rustix::process::geteuid().is_root() {
-        bench.rename((below, "two"), (ROOT, "three"), Whiteout).unwrap();
+        bench
+            .rename((below, "two"), (ROOT, "three"), Whiteout)
+            .unwrap();
         let left = bench.find(below, "two").unwrap().attr;
         assert_eq!((left.kind, left.special), (Kind::CharDevice, (0, 0)));
         assert_eq!(bench.text(ROOT, "three").unwrap(), "1");
@@ -118,7 +127,10 @@ fn a_directory_with_nothing_but_leftovers_can_be_removed() {
     let below = bench.dir(ROOT, "below");
     bench.file(below, &"l".repeat(200), "");
     let stored_dir = bench.backing().join(&bench.stored()[0]);
-    let side = stored(&stored_dir).into_iter().find(|name| name.ends_with(".name")).unwrap();
+    let side = stored(&stored_dir)
+        .into_iter()
+        .find(|name| name.ends_with(".name"))
+        .unwrap();
     let sealed = fs::read(stored_dir.join(&side)).unwrap();
     bench.fs.unlink(below, "l".repeat(200).as_bytes()).unwrap();
     assert!(stored(&stored_dir).is_empty());
@@ -139,7 +151,10 @@ fn a_name_that_is_there_twice_is_refused() {
     bench.file(ROOT, "x", "new");
     let bench = bench.again(|backing| fs::write(backing.join(&name), old).unwrap());
     assert_eq!(bench.text(ROOT, "x"), Err(Errno::IO));
-    assert_eq!(errno(bench.fs.make_directory(ROOT, b"x", 0o755, &caller())), Errno::IO);
+    assert_eq!(
+        errno(bench.fs.make_directory(ROOT, b"x", 0o755, &caller())),
+        Errno::IO
+    );
     assert!(bench.root().is_empty());
 }
 
@@ -151,7 +166,10 @@ fn strays_are_not_shown() {
     let bench = bench.again(|backing| {
         fs::write(backing.join("plain.txt"), "plain").unwrap();
         fs::write(backing.join("AAAA"), "plain").unwrap();
-        let directory = stored(backing).into_iter().find(|name| name.len() > 20).unwrap();
+        let directory = stored(backing)
+            .into_iter()
+            .find(|name| name.len() > 20)
+            .unwrap();
         let directory = backing.join(directory);
         let name = stored(&directory).remove(0);
         // A stored name in another directory than its own.
@@ -171,8 +189,12 @@ fn names_of_every_length_and_byte() {
         bench.file(ROOT, name, name);
     }
     let odd: Vec<u8> = (1..=255).filter(|byte| *byte != b'/').collect();
-    bench.fs.make_directory(ROOT, &odd, 0o700, &caller()).unwrap();
-    let bench = bench.again(|backing| assert!(stored(backing).iter().all(|name| name.len() <= 255)));
+    bench
+        .fs
+        .make_directory(ROOT, &odd, 0o700, &caller())
+        .unwrap();
+    let bench =
+        bench.again(|backing| assert!(stored(backing).iter().all(|name| name.len() <= 255)));
     for name in &names {
         assert_eq!(bench.text(ROOT, name).as_ref(), Ok(name));
     }
@@ -182,7 +204,10 @@ fn names_of_every_length_and_byte() {
     }
     assert!(bench.stored().is_empty());
     for bad in [&b""[..], b".", b"..", b"a/b", b"a\0b"] {
-        assert_eq!(errno(bench.fs.make_directory(ROOT, bad, 0o755, &caller())), Errno::INVAL);
+        assert_eq!(
+            errno(bench.fs.make_directory(ROOT, bad, 0o755, &caller())),
+            Errno::INVAL
+        );
     }
 }
 
@@ -199,7 +224,9 @@ fn promotion_keeps_the_name_and_what_is_open() {
         assert_eq!(bench.find(ROOT, &name).unwrap().attr.ino, ino);
         assert_eq!(bench.text(ROOT, &name).unwrap(), "content");
         assert_eq!(bench.fs.get_attr(ino).unwrap().size, 7);
-        bench.rename((ROOT, &name), (ROOT, "elsewhere"), Replace).unwrap();
+        bench
+            .rename((ROOT, &name), (ROOT, "elsewhere"), Replace)
+            .unwrap();
         bench.fs.promote();
         bench.fs.unlink(ROOT, b"elsewhere").unwrap();
     }
@@ -210,21 +237,27 @@ fn promotion_keeps_the_name_and_what_is_open() {
 fn promotion_and_renames_at_once() {
     let bench = Bench::new();
     let below = bench.dir(ROOT, "below");
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let (bench, done) = (&bench, &stop);
+        let (bench, stop) = (&bench, &stop);
+        let rename = scope.spawn(move || {
+            for round in 0..200 {
+                let ino = bench.file(ROOT, "new", "content");
+                bench
+                    .rename((ROOT, "new"), (below, "name"), Replace)
+                    .unwrap();
+                assert_eq!(bench.fs.get_attr(ino).unwrap().size, 7, "round {round}");
+                assert_eq!(bench.text(below, "name").unwrap(), "content");
+            }
+        });
         scope.spawn(move || {
-            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            while !stop.load(Relaxed) {
                 bench.fs.promote();
             }
         });
-        for round in 0..200 {
-            let ino = bench.file(ROOT, "new", "content");
-            bench.rename((ROOT, "new"), (below, "name"), Replace).unwrap();
-            assert_eq!(bench.fs.get_attr(ino).unwrap().size, 7, "round {round}");
-            assert_eq!(bench.text(below, "name").unwrap(), "content");
-        }
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        let renamed = rename.join();
+        stop.store(true, Relaxed);
+        renamed.unwrap();
     });
     let bench = bench.again(|_| {});
     let below = bench.find(ROOT, "below").unwrap().attr.ino;

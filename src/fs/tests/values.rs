@@ -12,14 +12,32 @@ fn extended_attributes_are_found_again_and_not_readable_below() {
     let long = format!("user.{}", "n".repeat(250));
     let names = ["user.a", "user.mime_type", "user.kmsfs.a", &long];
     for name in names {
-        assert_eq!(errno(bench.fs.get_xattr(ino, name.as_bytes())), Errno::NODATA);
-        bench.fs.set_xattr(ino, name.as_bytes(), b"a secret value", 0).unwrap();
+        assert_eq!(
+            errno(bench.fs.get_xattr(ino, name.as_bytes())),
+            Errno::NODATA
+        );
+        bench
+            .fs
+            .set_xattr(ino, name.as_bytes(), b"a secret value", 0)
+            .unwrap();
     }
     bench.fs.set_xattr(ino, b"user.a", b"", 0).unwrap();
-    assert_eq!(errno(bench.fs.set_xattr(ino, b"user.a", b"", 1)), Errno::EXIST);
-    assert_eq!(errno(bench.fs.set_xattr(ino, b"user.new", b"", 2)), Errno::NODATA);
-    assert_eq!(errno(bench.fs.remove_xattr(ino, b"user.new")), Errno::NODATA);
-    assert_eq!(errno(bench.fs.set_xattr(ino, b"system.other", b"", 0)), Errno::OPNOTSUPP);
+    assert_eq!(
+        errno(bench.fs.set_xattr(ino, b"user.a", b"", 1)),
+        Errno::EXIST
+    );
+    assert_eq!(
+        errno(bench.fs.set_xattr(ino, b"user.new", b"", 2)),
+        Errno::NODATA
+    );
+    assert_eq!(
+        errno(bench.fs.remove_xattr(ino, b"user.new")),
+        Errno::NODATA
+    );
+    assert_eq!(
+        errno(bench.fs.set_xattr(ino, b"system.other", b"", 0)),
+        Errno::OPNOTSUPP
+    );
     let bench = bench.again(|backing| {
         let path = backing.join(&super::bench::stored(backing)[0]);
         let mut list = vec![0; 65536];
@@ -35,16 +53,25 @@ fn extended_attributes_are_found_again_and_not_readable_below() {
     });
     let ino = bench.find(ROOT, "x").unwrap().attr.ino;
     let list = bench.fs.list_xattr(ino).unwrap();
-    let mut listed: Vec<_> = list.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+    let mut listed: Vec<_> = list
+        .split(|byte| *byte == 0)
+        .map(String::from_utf8_lossy)
+        .collect();
     listed.retain(|name| name.starts_with("user."));
     listed.sort();
     let mut wanted = names.to_vec();
     wanted.sort_unstable();
     assert_eq!(listed, wanted);
-    assert_eq!(bench.fs.get_xattr(ino, long.as_bytes()).unwrap(), b"a secret value");
+    assert_eq!(
+        bench.fs.get_xattr(ino, long.as_bytes()).unwrap(),
+        b"a secret value"
+    );
     assert_eq!(bench.fs.get_xattr(ino, b"user.a").unwrap(), b"");
     bench.fs.remove_xattr(ino, long.as_bytes()).unwrap();
-    assert_eq!(errno(bench.fs.get_xattr(ino, long.as_bytes())), Errno::NODATA);
+    assert_eq!(
+        errno(bench.fs.get_xattr(ino, long.as_bytes())),
+        Errno::NODATA
+    );
 }
 
 #[test]
@@ -52,14 +79,24 @@ fn a_value_of_another_attribute_or_file_does_not_open() {
     let bench = Bench::new();
     for name in ["x", "y"] {
         let ino = bench.file(ROOT, name, "");
-        bench.fs.set_xattr(ino, b"user.a", name.as_bytes(), 0).unwrap();
+        bench
+            .fs
+            .set_xattr(ino, b"user.a", name.as_bytes(), 0)
+            .unwrap();
     }
     let bench = bench.again(|backing| {
-        let paths: Vec<_> = super::bench::stored(backing).iter().map(|name| backing.join(name)).collect();
+        let paths: Vec<_> = super::bench::stored(backing)
+            .iter()
+            .map(|name| backing.join(name))
+            .collect();
         let attribute = |path: &std::path::Path| {
             let mut list = vec![0; 4096];
             let len = rustix::fs::listxattr(path, &mut list[..]).unwrap();
-            let name = list[..len].split(|byte| *byte == 0).find(|name| name.starts_with(b"user.")).unwrap().to_vec();
+            let name = list[..len]
+                .split(|byte| *byte == 0)
+                .find(|name| name.starts_with(b"user."))
+                .unwrap()
+                .to_vec();
             let mut value = vec![0; 4096];
             let len = rustix::fs::getxattr(path, &*name, &mut value[..]).unwrap();
             (name, value[..len].to_vec())
@@ -70,7 +107,12 @@ fn a_value_of_another_attribute_or_file_does_not_open() {
         rustix::fs::setxattr(&paths[0], &*own, &value, flags).unwrap();
         rustix::fs::setxattr(&paths[0], &*name, &value, flags).unwrap();
     });
-    let get = |name| bench.fs.get_xattr(bench.find(ROOT, name).unwrap().attr.ino, b"user.a").map_err(|error| error.code());
+    let get = |name| {
+        bench
+            .fs
+            .get_xattr(bench.find(ROOT, name).unwrap().attr.ino, b"user.a")
+            .map_err(|error| error.code())
+    };
     let got = [get("x"), get("y")];
     assert!(got.contains(&Err(Errno::IO)), "{got:?}");
     assert!(got.iter().any(Result::is_ok));
@@ -82,21 +124,60 @@ fn owner_mode_and_umask_are_the_callers() {
         return;
     }
     let bench = Bench::new();
-    let other = Caller { uid: 1234, gid: 5678, pid: 0, umask: 0o027 };
-    let below = bench.fs.make_directory(ROOT, b"below", 0o777, &other).unwrap().attr;
-    assert_eq!((below.uid, below.gid, below.permissions), (1234, 5678, 0o750));
-    let set = SetAttr { permissions: Some(0o2777), ..SetAttr::default() };
+    let other = Caller {
+        uid: 1234,
+        gid: 5678,
+        pid: 0,
+        umask: 0o027,
+    };
+    let below = bench
+        .fs
+        .make_directory(ROOT, b"below", 0o777, &other)
+        .unwrap()
+        .attr;
+    assert_eq!(
+        (below.uid, below.gid, below.permissions),
+        (1234, 5678, 0o750)
+    );
+    let set = SetAttr {
+        permissions: Some(0o2777),
+        ..SetAttr::default()
+    };
     bench.fs.set_attr(below.ino, &set, &caller()).unwrap();
-    let third = Caller { uid: 77, gid: 78, umask: 0, ..other };
-    let how = OpenHow { write: true, ..OpenHow::default() };
-    let (found, handle) = bench.fs.create(below.ino, b"f", 0o4666, how, &third).unwrap();
+    let third = Caller {
+        uid: 77,
+        gid: 78,
+        umask: 0,
+        ..other
+    };
+    let how = OpenHow {
+        write: true,
+        ..OpenHow::default()
+    };
+    let (found, handle) = bench
+        .fs
+        .create(below.ino, b"f", 0o4666, how, &third)
+        .unwrap();
     // The group comes from the directory, which is setgid.
-    assert_eq!((found.attr.uid, found.attr.gid, found.attr.permissions), (77, 5678, 0o4666));
+    assert_eq!(
+        (found.attr.uid, found.attr.gid, found.attr.permissions),
+        (77, 5678, 0o4666)
+    );
     bench.fs.write(handle, 0, b"x", true).unwrap();
-    assert_eq!(bench.fs.get_attr(found.attr.ino).unwrap().permissions, 0o666);
-    let set = SetAttr { permissions: Some(0o6755), ..SetAttr::default() };
+    assert_eq!(
+        bench.fs.get_attr(found.attr.ino).unwrap().permissions,
+        0o666
+    );
+    let set = SetAttr {
+        permissions: Some(0o6755),
+        ..SetAttr::default()
+    };
     bench.fs.set_attr(found.attr.ino, &set, &caller()).unwrap();
-    let set = SetAttr { uid: Some(5), gid: Some(6), ..SetAttr::default() };
+    let set = SetAttr {
+        uid: Some(5),
+        gid: Some(6),
+        ..SetAttr::default()
+    };
     let owned = bench.fs.set_attr(found.attr.ino, &set, &caller()).unwrap();
     assert_eq!((owned.uid, owned.gid, owned.permissions), (5, 6, 0o755));
     bench.fs.release(handle);

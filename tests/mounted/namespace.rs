@@ -1,0 +1,120 @@
+//! Calls that programs seldom make, made through the kernel: what it caches must not show.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+
+use rustix::fs::{RenameFlags, renameat_with};
+
+use crate::harness::Vault;
+
+#[test]
+fn ten_thousand_names_of_every_length() {
+    let Some(mut vault) = Vault::new() else { return };
+    let dir = vault.plain().join("many");
+    fs::create_dir(&dir).unwrap();
+    let name = |n: usize| format!("{n:05}{}", "n".repeat(n % 251));
+    for n in 0..10_000 {
+        File::create(dir.join(name(n))).unwrap();
+    }
+    for _ in 0..2 {
+        let mut names: Vec<_> = fs::read_dir(&dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert!(names.iter().cloned().eq((0..10_000).map(name)));
+        vault.offline(|_| {});
+    }
+    fs::remove_dir_all(&dir).unwrap();
+    assert!(!dir.exists());
+}
+
+#[test]
+fn data_and_holes_are_told_before_they_are_written_back() {
+    let Some(vault) = Vault::new() else { return };
+    let path = vault.plain().join("sparse");
+    let options = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+    let file = options.unwrap();
+    file.set_len(1 << 20).unwrap();
+    file.write_all_at(b"data", 500_000).unwrap();
+    let other = File::open(&path).unwrap();
+    let data = rustix::fs::seek(&other, rustix::fs::SeekFrom::Data(0)).unwrap();
+    assert!((400_000..=500_000).contains(&data), "{data}");
+    let hole = rustix::fs::seek(&other, rustix::fs::SeekFrom::Hole(data)).unwrap();
+    assert!((500_004..600_000).contains(&hole), "{hole}");
+    drop(file);
+    vault.sh("cp --sparse=always sparse copy; cmp sparse copy; test $(stat -c %b copy) -lt 200");
+}
+
+#[test]
+fn an_unlinked_file_and_a_replaced_one_go_on_for_who_has_them_open() {
+    let Some(vault) = Vault::new() else { return };
+    let (path, new) = (vault.plain().join("x"), vault.plain().join("new"));
+    fs::write(&path, "old").unwrap();
+    let mut open = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    fs::write(&new, "new").unwrap();
+    fs::rename(&new, &path).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+    open.seek(SeekFrom::End(0)).unwrap();
+    open.write_all(b" and more").unwrap();
+    open.sync_all().unwrap();
+    open.seek(SeekFrom::Start(0)).unwrap();
+    let mut text = String::new();
+    open.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "old and more");
+    assert_eq!(open.metadata().unwrap().nlink(), 0);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(open.metadata().unwrap().size(), 12);
+}
+
+#[test]
+fn appends_of_many_do_not_cover_each_other() {
+    let Some(vault) = Vault::new() else { return };
+    let path = vault.plain().join("log");
+    std::thread::scope(|scope| {
+        for writer in 0..8 {
+            let path = &path;
+            scope.spawn(move || {
+                let mut log = OpenOptions::new().append(true).create(true).open(path).unwrap();
+                for line in 0..200 {
+                    log.write_all(format!("{writer} {line:03}\n").as_bytes()).unwrap();
+                }
+            });
+        }
+    });
+    let text = fs::read_to_string(&path).unwrap();
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    lines.dedup();
+    assert_eq!(lines.len(), 1600);
+}
+
+#[test]
+fn exchange_and_no_replace() {
+    let Some(mut vault) = Vault::new() else { return };
+    let plain = vault.plain();
+    fs::write(plain.join("a"), "1").unwrap();
+    fs::write(plain.join("b"), "2").unwrap();
+    let rename = |flags| {
+        let dir = File::open(&plain).unwrap();
+        renameat_with(&dir, "a", &dir, "b", flags)
+    };
+    assert_eq!(rename(RenameFlags::NOREPLACE), Err(rustix::io::Errno::EXIST));
+    rename(RenameFlags::EXCHANGE).unwrap();
+    for _ in 0..2 {
+        assert_eq!(fs::read_to_string(vault.plain().join("a")).unwrap(), "2");
+        assert_eq!(fs::read_to_string(vault.plain().join("b")).unwrap(), "1");
+        vault.offline(|_| {});
+    }
+}
+
+#[test]
+fn a_file_made_read_only_is_written_by_who_made_it() {
+    let Some(vault) = Vault::new() else { return };
+    let path = vault.plain().join("x");
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&path).unwrap();
+    file.write_all(b"content").unwrap();
+    drop(file);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "content");
+}
