@@ -72,9 +72,9 @@ printf 'plan.txt says: %s\n' "$(cat "$dir/hello/plan.txt")"
 say "what the disk holds instead"
 "$kmsfs" umount "$dir"
 ls -lR "$dir"
-stored=$(find "$dir" -mindepth 2 -type f | head -n 1)
+stored=$(find "$dir" -mindepth 2 -type f -print -quit)
 if [ -n "$stored" ]; then
-  hexdump -C "$stored" | head -n 12
+  hexdump -C -n 192 "$stored"
 fi
 if grep -rqF 'attack at dawn' "$dir"; then
   die "the text is readable on the disk" "this is a bug: please report it"

@@ -18,6 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Does what `kmsfs umount` was told.
 pub fn run(args: &MountpointArgs, _sources: &Sources) -> Result<(), Failure> {
     let mountpoint = mounted(&args.mountpoint)?;
+    // Called from inside of the mount, this process must not be the one that keeps it busy.
+    if let Err(error) = std::env::set_current_dir("/") {
+        return Err(Failure::io("changing to", Path::new("/"), &error));
+    }
     let registry = preflight::registry();
     let daemon = registry
         .find(&mountpoint)
