@@ -16,6 +16,7 @@ use crate::fs::Fs;
 use crate::fuse::{MountOptions, Session};
 use crate::keys::{self, ReusePolicy};
 use crate::kms::Kms;
+use crate::sys::limits;
 use crate::volume::{self, Creation, Opening, Volume, VolumeError};
 
 /// Makes the empty directory `dir`, opened as `root`, a volume; returns what the user should read.
@@ -70,17 +71,20 @@ pub fn mount(settings: &MountSettings) -> Result<Mounted, Failure> {
     // Opened before anything lies over it.
     let root = File::open(dir).map_err(|error| Failure::io("opening", dir, &error))?;
     let notes = create_if_asked(settings, &root)?;
-    let kms = kms_of(settings, &root)?;
-    let volume = Volume::open(OwnedFd::from(root), Arc::clone(&kms), opening(settings));
+    let (kms, kind) = kms_of(settings, &root)?;
+    let volume = Volume::open(OwnedFd::from(root), Arc::clone(&kms), opening(settings, kind));
     let volume = Arc::new(volume.map_err(|error| Failure::volume(dir, error))?);
     let fs = Fs::new(Arc::clone(&volume))
         .map_err(|error| Failure::internal(format!("{}: {error}", dir.display())))?;
     let fs = Arc::new(fs);
     let session = Session::mount(Arc::clone(&fs), &settings.mountpoint, &options(settings));
     let session = session.map_err(|error| not_mounted(&settings.mountpoint, &error))?;
-    let handler = Arc::new(MountHandler::new(settings, kms, fs, session.caches()));
+    let handler = Arc::new(MountHandler::new(settings, kms, Arc::clone(&fs), session.caches()));
     let wait = move || {
         let served = session.join();
+        // What is committed only now gets its name only now. An error comes again from `close`.
+        let _ = volume.store.commit_all();
+        fs.promote();
         volume.store.close().map_err(io::Error::other)?;
         served
     };
@@ -101,11 +105,11 @@ fn create_if_asked(settings: &MountSettings, root: &File) -> Result<Vec<String>,
 }
 
 /// The KMS that the volume's descriptor names.
-fn kms_of(settings: &MountSettings, root: &File) -> Result<Arc<dyn Kms>, Failure> {
+fn kms_of(settings: &MountSettings, root: &File) -> Result<(Arc<dyn Kms>, KmsKind), Failure> {
     let raw =
         volume::read_descriptor(root).map_err(|error| Failure::volume(&settings.backing, error))?;
     match raw.descriptor.kms {
-        KmsKind::Local => Ok(Arc::new(keystore::open(&settings.kms)?)),
+        KmsKind::Local => Ok((Arc::new(keystore::open(&settings.kms)?), KmsKind::Local)),
         KmsKind::Alibaba => {
             let what = format!(
                 "{}: its master key is in Alibaba Cloud KMS",
@@ -120,13 +124,20 @@ fn kms_of(settings: &MountSettings, root: &File) -> Result<Arc<dyn Kms>, Failure
     }
 }
 
-fn opening(settings: &MountSettings) -> Opening {
+fn opening(settings: &MountSettings, kind: KmsKind) -> Opening {
     let reuse = settings.key_reuse.map(|reuse| ReusePolicy {
         files: reuse.files,
         seconds: reuse.time.as_secs(),
         bytes: reuse.bytes,
     });
+    let descriptors = limits::raise_descriptors();
+    let pool = match kind {
+        // It answers in microseconds: a pool would cost more than it saves.
+        KmsKind::Local => 0,
+        KmsKind::Alibaba => keys::Settings::default().pool,
+    };
     let keys = keys::Settings {
+        pool,
         capacity: settings.key_cache,
         ttl: settings.key_ttl,
         reuse,
@@ -135,6 +146,7 @@ fn opening(settings: &MountSettings) -> Opening {
     Opening {
         read_only: settings.read_only,
         keys,
+        max_busy: (descriptors / 4).clamp(64, 4096) as usize,
         journal_bytes: settings.journal_size,
         commit_interval: settings.commit_interval,
     }

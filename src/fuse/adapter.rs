@@ -256,7 +256,6 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         BUFFER.with_borrow_mut(|buffer| {
-            buffer.clear();
             let read = run("read", || self.fs.read(fh.0, offset, size as usize, buffer));
             match read {
                 Ok(()) => reply.data(buffer),

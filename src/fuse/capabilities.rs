@@ -4,7 +4,7 @@ use fuser::{InitFlags, KernelConfig};
 use std::io;
 
 /// Largest write and read request, in bytes: what the kernel allows by default (256 pages).
-const REQUEST_MAX: u32 = 1 << 20;
+pub(super) const REQUEST_MAX: u32 = 1 << 20;
 /// Requests that the kernel may have under way without somebody waiting (readahead, writeback).
 const BACKGROUND_MAX: u16 = 512;
 

@@ -6,6 +6,7 @@ mod capabilities;
 mod convert;
 mod direct;
 mod flusher;
+mod readahead;
 mod session;
 
 pub use session::{Caches, MountOptions, Session, Unmounter, unmount};

@@ -154,6 +154,7 @@ impl Session {
         let thread = std::thread::Builder::new()
             .name("kmsfs-session".into())
             .spawn(move || session.run())?;
+        super::readahead::raise(&mountpoint);
         Ok(Self {
             thread: Some(thread),
             unmounter: Unmounter { mountpoint },

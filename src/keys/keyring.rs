@@ -281,7 +281,10 @@ impl State {
     /// Remembers a key that is in use outside its place.
     pub(super) fn track<T: Any + Send + Sync>(&mut self, key: &Arc<T>) {
         let weak: Weak<T> = Arc::downgrade(key);
-        self.loose.retain(|key| key.strong_count() > 0);
+        // Only when it would grow: to look through all of them for each file costs more than the file.
+        if self.loose.len() >= 64 && self.loose.len() == self.loose.capacity() {
+            self.loose.retain(|key| key.strong_count() > 0);
+        }
         self.loose.push(weak);
     }
 

@@ -46,6 +46,8 @@ pub struct Opening {
     pub read_only: bool,
     /// For the keyring.
     pub keys: keys::Settings,
+    /// Files that may be kept open for the journal's sake.
+    pub max_busy: usize,
     /// Bytes of the journal.
     pub journal_bytes: u64,
     /// How often everything is made durable that nobody has synced.
@@ -92,6 +94,7 @@ impl Volume {
             geometry,
             overwrite: descriptor.overwrite,
             read_only: opening.read_only,
+            max_busy: opening.max_busy,
             journal_bytes: opening.journal_bytes,
             commit_interval: opening.commit_interval,
             ..store::Settings::new(geometry)

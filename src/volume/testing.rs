@@ -38,6 +38,7 @@ pub(crate) fn open(dir: &Path) -> Arc<Volume> {
     let opening = Opening {
         read_only: false,
         keys: keys::Settings::default(),
+        max_busy: 64,
         journal_bytes: 8 << 20,
         commit_interval: std::time::Duration::from_secs(5),
     };
