@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use super::content::{Content, State};
 use super::error::StoreError;
+use super::overlay;
 use super::reach::Extent;
 use crate::format::journal::{Kind, Parts};
 
@@ -54,9 +55,9 @@ impl Content {
         Ok(())
     }
 
-    fn commit(self: &Arc<Self>, snapshot: &Snapshot) -> Result<(), StoreError> {
+    pub(super) fn commit(self: &Arc<Self>, snapshot: &Snapshot) -> Result<(), StoreError> {
         #[cfg(test)]
-        if mutation::SIZE_BEFORE_DATA.get() {
+        if super::mutation::is(super::mutation::Mutation::SizeBeforeData) {
             let upto = self.append_head(snapshot)?;
             self.shared.sync_journal(upto)?;
             return self
@@ -73,11 +74,19 @@ impl Content {
     pub(super) fn snapshot(&self, data_only: bool) -> Result<Snapshot, StoreError> {
         let mut state = self.change()?;
         self.check_latch(&state)?;
+        if !state.torn.is_empty() {
+            let torn = std::io::Error::from_raw_os_error(libc::EIO);
+            return Err(self.file_error(&state, "make durable a torn chunk of", torn));
+        }
         let (version, extent) = (state.version, state.extent.clone());
         let head = (version > state.appended)
             .then(|| state.head.clone())
             .flatten();
-        if head.is_some() {
+        let announced = head.is_some();
+        #[cfg(test)]
+        let announced =
+            announced && !super::mutation::is(super::mutation::Mutation::NoAnnouncement);
+        if announced {
             state.reach.announce(version, extent);
         }
         let needs = if state.created || (state.metadata && !data_only) {
@@ -163,6 +172,8 @@ impl Content {
             return Ok(state.last_sequence);
         }
         let sequence = self.append(&mut state, &mut permit, Kind::Write, Some(image), &[])?;
+        // Announced long ago, unless a test has left that out.
+        state.reach.announce(snapshot.version, Extent::of(image));
         state.reach.appended(snapshot.version, sequence);
         state.appended = snapshot.version;
         Ok(sequence)
@@ -232,11 +243,10 @@ impl Content {
 
     /// Cuts the stored file to what its head refers to and what the journal has for it.
     fn cut_file(&self, state: &mut State) -> Result<(), StoreError> {
-        let Some(by_head) = state.extent.stored_len(state.geometry) else {
+        let keep = overlay::end(self.file(), state.geometry, &state.overlay, &state.extent);
+        let Some(keep) = keep.map_err(|e| self.file_error(state, "read entries of", e))? else {
             return Ok(());
         };
-        let end_of = |chunk| state.geometry.chunk_offset(chunk) + state.geometry.chunk_size();
-        let keep = by_head.max(state.overlay.last().map_or(0, end_of));
         let len = self
             .file
             .len()
@@ -261,16 +271,5 @@ impl Content {
             }),
             None => Ok(()),
         }
-    }
-}
-
-/// Protections that a test can take out, to show that the crash loop notices.
-#[cfg(test)]
-pub(crate) mod mutation {
-    use std::cell::Cell;
-
-    thread_local! {
-        /// Make the size durable before the data.
-        pub(crate) static SIZE_BEFORE_DATA: Cell<bool> = const { Cell::new(false) };
     }
 }

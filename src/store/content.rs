@@ -4,7 +4,7 @@
 //! Reads hold the guard shared, changes hold it alone: so a reader sees each change whole, entries, bytes
 //! and head. No guard is held while the journal is waited for, or a sync.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -13,10 +13,9 @@ use super::error::{Place, StoreError};
 use super::medium::{StoredFile, StoredPath};
 use super::overlay::{self, Overlay};
 use super::place::{self, Failed};
-use super::reach::{Extent, Reach};
+use super::reach::{Extent, Reach, image_len};
 use super::shared::Shared;
 use crate::format::geometry::GROUP;
-use crate::format::head::ENTRIES_OFFSET;
 use crate::format::{Entry, Geometry, NodeId, PAGE};
 
 /// A stored file in use.
@@ -60,6 +59,9 @@ pub(super) struct State {
     /// Syncs that somebody asked for, and fresh bytes since.
     pub(super) syncs: u64,
     pub(super) fresh_bytes: u64,
+    /// Chunks that readers had seen and that the medium failed to overwrite in their places: they are nowhere
+    /// whole until the journal has them, and the file can not be made durable.
+    pub(super) torn: BTreeSet<u64>,
     /// Page 0 is there.
     pub(super) page_reserved: bool,
     /// Chunks whose place needs no more space, a bit for each chunk of a group.
@@ -102,6 +104,7 @@ impl Content {
             hint_epoch: 0,
             syncs: 0,
             fresh_bytes: 0,
+            torn: BTreeSet::new(),
             page_reserved: false,
             reserved: HashMap::new(),
             trim: None,
@@ -130,8 +133,8 @@ impl Content {
         self.file.as_ref()
     }
 
-    /// The image of the head as it is now: the first 2048 bytes of page 0 for a body in chunks, all of it
-    /// for an inline one, what is there if it is neither. `None` when the file has no head.
+    /// The image of the head as it is now: the first 2048 bytes of page 0 for a body in chunks, as far as the
+    /// body reaches for an inline one, all that is there if it is neither. `None` when the file has no head.
     ///
     /// # Errors
     /// [`StoreError::File`] when the head can not be read.
@@ -209,11 +212,7 @@ impl Content {
         let have = read.map_err(|source| self.file_error(state, "read the head of", source))?;
         page.truncate(have);
         state.extent = Extent::of(&page);
-        match state.extent {
-            Extent::Unborn => page.clear(),
-            Extent::Chunked { .. } => page.truncate(ENTRIES_OFFSET),
-            Extent::Inline | Extent::Unknown => {}
-        }
+        page.truncate(image_len(&page));
         state.page_reserved = have == PAGE;
         state.head = (!page.is_empty()).then(|| page.into());
         state.reach = Reach::new(state.extent.clone());

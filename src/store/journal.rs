@@ -304,7 +304,7 @@ impl Journal {
 
     fn sync_file(&self) -> io::Result<()> {
         #[cfg(test)]
-        if mutation::NO_JOURNAL_SYNC.get() {
+        if super::mutation::is(super::mutation::Mutation::NoJournalSync) {
             return Ok(());
         }
         self.file.sync_data()
@@ -394,6 +394,10 @@ impl Journal {
     /// Those of the medium.
     pub fn retire(&self, closed: Closed) -> Result<(), StoreError> {
         let offset = self.base(closed.index);
+        #[cfg(test)]
+        if super::mutation::is(super::mutation::Mutation::NoRetirement) {
+            return Ok(());
+        }
         let result = self.file.write_all_at(&[0; SEGMENT_HEADER_LEN], offset);
         let result = result.and_then(|()| self.sync_file());
         result.map_err(|source| {
@@ -534,15 +538,4 @@ pub fn segment_len(size: u64) -> u64 {
 
 fn salt() -> u64 {
     u64::from_le_bytes(random_bytes())
-}
-
-/// Protections that a test can take out, to show that the crash loop notices.
-#[cfg(test)]
-pub(crate) mod mutation {
-    use std::cell::Cell;
-
-    thread_local! {
-        /// Say that the journal is durable without syncing it.
-        pub(crate) static NO_JOURNAL_SYNC: Cell<bool> = const { Cell::new(false) };
-    }
 }

@@ -6,9 +6,15 @@
 mod checkpoint;
 mod commit;
 mod content;
+#[cfg(test)]
+mod crash;
 mod error;
+#[cfg(test)]
+mod faults;
 mod journal;
 mod medium;
+#[cfg(test)]
+mod mutation;
 mod open;
 mod overlay;
 mod place;
@@ -18,6 +24,12 @@ mod put;
 mod reach;
 mod recovery;
 mod shared;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod threads;
+#[cfg(test)]
+mod toy;
 
 pub use crate::format::journal::Run;
 pub use content::Content;

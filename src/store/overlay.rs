@@ -10,6 +10,7 @@ use super::place::{self, Failed};
 use super::reach::Extent;
 use crate::format::journal::Run;
 use crate::format::{Entry, Geometry, PAGE};
+use zerocopy::IntoBytes;
 
 /// Most bytes that are copied to their places at a time, under one hold of a guard.
 pub const BATCH: usize = 1 << 20;
@@ -71,16 +72,17 @@ impl Overlay {
         self.items.values().any(|item| item.sequence <= last)
     }
 
+    /// Where the chunks that lie in the journal will end in their places.
+    fn end(&self, geometry: Geometry) -> u64 {
+        self.items.last_key_value().map_or(0, |(chunk, item)| {
+            geometry.chunk_offset(*chunk) + u64::from(item.entry.len())
+        })
+    }
+
     /// Whether no chunk lies in the journal.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
-    }
-
-    /// The last chunk that lies in the journal.
-    #[must_use]
-    pub fn last(&self) -> Option<u64> {
-        self.items.last_key_value().map(|(chunk, _)| *chunk)
     }
 
     /// Puts the chunks of `first..` that lie in the journal over those that were read from their places.
@@ -177,6 +179,32 @@ impl Overlay {
         write(file, geometry, start, &entries, &data)?;
         Ok(None)
     }
+}
+
+/// Where a stored file of this extent ends; `None` when it can not be known. The last chunk may be longer
+/// than the head says, if it was written for a head that a crash has taken away: so its entry is asked.
+///
+/// # Errors
+/// Those of the file.
+pub fn end(
+    file: &dyn StoredFile,
+    geometry: Geometry,
+    overlay: &Overlay,
+    extent: &Extent,
+) -> io::Result<Option<u64>> {
+    let size = match extent {
+        Extent::Unborn | Extent::Inline => 0,
+        Extent::Chunked { size, .. } => *size,
+        Extent::Unknown => return Ok(None),
+    };
+    let Some(last) = geometry.chunks(size).checked_sub(1) else {
+        return Ok(Some(overlay.end(geometry).max(PAGE as u64)));
+    };
+    let mut entry = Entry::UNWRITTEN;
+    file.read_at(entry.as_mut_bytes(), geometry.entry_offset(last))?;
+    let len = u64::from(entry.len()).min(geometry.chunk_size());
+    let own = geometry.chunk_offset(last) + len.max(u64::from(geometry.len_in(last, size)));
+    Ok(Some(own.max(overlay.end(geometry))))
 }
 
 fn write(

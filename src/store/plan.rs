@@ -10,6 +10,8 @@ pub enum Route {
     Place,
     /// To the journal.
     Journal,
+    /// Nowhere: it has been written already.
+    Done,
 }
 
 /// Fresh bytes since the last sync up to which a file that is synced often is journaled whole: one sync
@@ -38,17 +40,17 @@ pub fn route_fresh(habit: Habit, bytes: u64) -> Route {
     }
 }
 
-/// Cuts runs into pieces of one route each.
-pub fn cut<'a>(
+/// Cuts runs into pieces of one kind each.
+pub fn cut<'a, K: PartialEq + Copy>(
     runs: &[Run<'a>],
     geometry: Geometry,
-    route: impl Fn(u64) -> Route,
-) -> Vec<(Route, Run<'a>)> {
-    let mut pieces: Vec<(Route, Run<'a>)> = Vec::new();
+    kind: impl Fn(u64) -> K,
+) -> Vec<(K, Run<'a>)> {
+    let mut pieces: Vec<(K, Run<'a>)> = Vec::new();
     for run in runs {
         let mut start = 0;
         while start < run.entries.len() {
-            let at = |index: usize| route(run.first + index as u64);
+            let at = |index: usize| kind(run.first + index as u64);
             let here = at(start);
             let len = (start..run.entries.len())
                 .take_while(|index| at(*index) == here)
@@ -60,7 +62,7 @@ pub fn cut<'a>(
     pieces
 }
 
-/// Cuts runs so that each piece lies in one group: its data is contiguous in the stored file then, and its
+/// Cuts a run so that each piece lies in one group: its data is contiguous in the stored file then, and its
 /// entries too.
 pub fn by_group<'a>(run: &Run<'a>, geometry: Geometry) -> Vec<Run<'a>> {
     let mut pieces = Vec::new();

@@ -1,5 +1,6 @@
 //! A change to one file: what goes to its place at once, and what through the journal.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::content::{Content, State};
@@ -7,19 +8,20 @@ use super::error::StoreError;
 use super::journal::{Journal, Permit};
 use super::place;
 use super::plan::{self, Habit, Route};
-use super::reach::Extent;
+use super::reach::{Extent, image_len};
 use crate::format::journal::{Kind, Parts, Run};
 use crate::format::{Geometry, PAGE};
 
 /// Most bytes of one record, unless all of it must become durable at once.
 const RECORD: usize = 1 << 20;
 
-/// A change to one file. Readers see all of it or nothing. After a crash that comes before the next sync, each
-/// chunk of it is there in its old or its new version, by itself, unless the change is [`Change::together`].
+/// A change to one file. Readers see all of it or nothing, unless it is larger than half a segment of the
+/// journal. After a crash that comes before the next sync, each chunk of it is there in its old or its new
+/// version, by itself, unless the change is [`Change::together`].
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Change<'a> {
-    /// The new image of the head, sealed: 2048 bytes for a body in chunks, 4096 for an inline one. It becomes
-    /// durable with the next sync, after everything that it refers to.
+    /// The new image of the head, sealed: 2048 bytes for a body in chunks, as far as the body reaches for an
+    /// inline one. It becomes durable with the next sync, after everything that it refers to.
     pub head: Option<&'a [u8]>,
     /// The chunks, sealed. Those beyond the old head's size need a new head in the same change.
     pub runs: &'a [Run<'a>],
@@ -41,11 +43,15 @@ struct Plan<'a> {
     bytes: u64,
     /// Up to this record the journal should be synced first: then most chunks are fresh.
     worth_a_sync: Option<u64>,
+    /// This is only a beginning: all of it would not fit the journal.
+    partial: bool,
 }
 
 /// What a try at a change came to.
 enum Tried {
     Done,
+    Torn,
+    Partly(Vec<u64>),
     SyncFile,
     SyncJournal(u64),
     Reserve(u64),
@@ -61,10 +67,16 @@ impl Content {
     /// [`StoreError::Misuse`].
     pub fn put(self: &Arc<Self>, change: &Change<'_>) -> Result<(), StoreError> {
         let (mut made_room, mut synced) = (false, false);
+        let mut done = HashSet::new();
         let mut permit = None;
         loop {
-            match self.try_put(change, &mut permit, synced) {
+            match self.try_put(change, &mut permit, &done, synced) {
                 Ok(Tried::Done) => return Ok(()),
+                Ok(Tried::Partly(chunks)) => {
+                    permit = None;
+                    done.extend(chunks);
+                }
+                Ok(Tried::Torn) => permit = None,
                 Ok(Tried::SyncFile) => {
                     permit = None;
                     self.sync_place_now()?;
@@ -93,12 +105,13 @@ impl Content {
         self: &'a Arc<Self>,
         change: &Change<'_>,
         permit: &mut Option<Permit<'a>>,
+        done: &HashSet<u64>,
         synced: bool,
     ) -> Result<Tried, StoreError> {
         let mut state = self.change()?;
         self.check(&state, change)?;
         self.settle(&mut state);
-        let plan = state.plan(change, self.shared.journal.as_ref());
+        let plan = state.plan(change, done, self.shared.journal.as_ref());
         if let Some(sequence) = plan.worth_a_sync
             && !synced
         {
@@ -113,9 +126,19 @@ impl Content {
         }
         self.mark_busy(&mut state);
         self.reserve_places(&mut state, &plan)?;
-        self.write_fresh(&mut state, &plan.place)?;
+        let torn = state.torn.len();
+        match self.write_fresh(&mut state, &plan.place) {
+            // Once more, now through the journal: it has its space.
+            Err(_) if state.torn.len() > torn => return Ok(Tried::Torn),
+            result => result?,
+        }
         if let Some(permit) = permit {
             self.write_journal(&mut state, &plan, change, permit)?;
+        }
+        if plan.partial {
+            return Ok(Tried::Partly(
+                plan.journal.iter().flat_map(chunks).collect(),
+            ));
         }
         state.take_head(change, &plan);
         Ok(Tried::Done)
@@ -134,6 +157,13 @@ impl Content {
         match change.head.map(Extent::of) {
             Some(Extent::Unborn | Extent::Unknown) => misuse("a head that is not well-formed"),
             None if change.together => misuse("together with no head"),
+            Some(_)
+                if change
+                    .head
+                    .is_some_and(|head| image_len(head) != head.len()) =>
+            {
+                misuse("a head and what is not of it")
+            }
             _ => Ok(()),
         }
     }
@@ -158,13 +188,24 @@ impl Content {
         Ok(())
     }
 
+    /// Writes fresh chunks to their places. Those that no reader has seen yet come first: they are the ones
+    /// that may lack space, and then those that readers have seen are still whole.
     fn write_fresh(&self, state: &mut State, runs: &[Run<'_>]) -> Result<(), StoreError> {
-        for run in runs {
+        let geometry = state.geometry;
+        let mut pieces = plan::cut(runs, geometry, |chunk| {
+            state.extent.refers_to(geometry, chunk)
+        });
+        pieces.sort_by_key(|(seen, _)| *seen);
+        for (seen, run) in pieces {
             state.fresh_written += 1;
             state.fresh_bytes = state.fresh_bytes.saturating_add(run.data.len() as u64);
-            place::write(self.file(), state.geometry, run)
-                .map_err(|failed| self.failed(state, failed))?;
-            state.mark_reserved(run);
+            if let Err(failed) = place::write(self.file(), geometry, &run) {
+                if seen && self.shared.journal.is_some() {
+                    state.torn.extend(chunks(&run));
+                }
+                return Err(self.failed(state, failed));
+            }
+            state.mark_reserved(&run);
         }
         Ok(())
     }
@@ -225,6 +266,11 @@ impl Content {
         if kind == Kind::Cut {
             let extent = head.map_or(Extent::Unborn, Extent::of);
             state.overlay.cut(state.geometry, &extent);
+            let geometry = state.geometry;
+            state.torn.retain(|chunk| !extent.voids(geometry, *chunk));
+        }
+        for chunk in runs.iter().flat_map(chunks) {
+            state.torn.remove(&chunk);
         }
         for (run, offset) in runs.iter().zip(&appended.data) {
             state.overlay.insert(run, *offset, appended.sequence);
@@ -237,32 +283,50 @@ impl Content {
 }
 
 impl State {
-    fn plan<'a>(&self, change: &Change<'a>, journal: Option<&Journal>) -> Plan<'a> {
+    fn plan<'a>(
+        &self,
+        change: &Change<'a>,
+        done: &HashSet<u64>,
+        journal: Option<&Journal>,
+    ) -> Plan<'a> {
         let mut plan = Plan {
             place: Vec::new(),
             journal: Vec::new(),
             cut: false,
             bytes: 0,
             worth_a_sync: None,
+            partial: false,
         };
-        if journal.is_none() {
+        let Some(journal) = journal else {
             plan.place = change.runs.to_vec();
             return plan;
-        }
+        };
         // As long as recovery would find no head, nothing is there that could be torn apart.
         plan.cut = change.together && (self.reach.is_born() || !self.overlay.is_empty());
         if plan.cut {
             plan.journal = change.runs.to_vec();
         } else {
-            self.route(change, &mut plan);
+            self.route(change, done, &mut plan);
         }
         plan.bytes = self.bytes(change, &plan);
+        // The hint is in `bytes` too, but what is written is at most one record of this size.
+        let most = (journal.capacity() / 2) as usize;
+        if plan.bytes > most as u64 && !plan.cut {
+            let batches = plan::batches(&plan.journal, self.geometry, most.min(RECORD));
+            plan.journal = batches.into_iter().next().unwrap_or_default();
+            plan.place.clear();
+            plan.partial = true;
+            plan.bytes = self.bytes(change, &plan);
+        }
         plan
     }
 
-    fn route<'a>(&self, change: &Change<'a>, plan: &mut Plan<'a>) {
-        let taken =
-            |chunk| self.reach.refers_to(self.geometry, chunk) || self.overlay.contains(chunk);
+    fn route<'a>(&self, change: &Change<'a>, done: &HashSet<u64>, plan: &mut Plan<'a>) {
+        let taken = |chunk| {
+            self.reach.refers_to(self.geometry, chunk)
+                || self.overlay.contains(chunk)
+                || self.torn.contains(&chunk)
+        };
         let bytes = change.runs.iter().map(|run| run.data.len() as u64).sum();
         let habit = Habit {
             syncs: if self.reach.is_born() { self.syncs } else { 0 },
@@ -270,10 +334,19 @@ impl State {
             outstanding: self.fresh_written != self.fresh_synced,
         };
         let fresh = plan::route_fresh(habit, bytes);
-        let route = |chunk| if taken(chunk) { Route::Journal } else { fresh };
+        let route = |chunk| {
+            if !done.is_empty() && done.contains(&chunk) {
+                Route::Done
+            } else if taken(chunk) {
+                Route::Journal
+            } else {
+                fresh
+            }
+        };
         let mut journaled = 0;
         for (route, run) in plan::cut(change.runs, self.geometry, route) {
             match route {
+                Route::Done => {}
                 Route::Place => plan.place.push(run),
                 Route::Journal => {
                     journaled += run.data.len() as u64;

@@ -4,9 +4,9 @@
 //! at once, because whatever a crash makes of it, nobody will read it. Every other chunk goes through the
 //! journal.
 
+use crate::format::Geometry;
 use crate::format::geometry::FIRST_GROUP;
-use crate::format::head::{Body, GroupRun, RawHead};
-use crate::format::{Geometry, PAGE};
+use crate::format::head::{Body, ENTRIES_OFFSET, GroupRun, INLINE_OFFSET, RawHead};
 
 /// What of a head decides which chunks it refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,16 +61,6 @@ impl Extent {
         }
     }
 
-    /// The length of a stored file of this extent; `None` when it can not be known.
-    #[must_use]
-    pub fn stored_len(&self, geometry: Geometry) -> Option<u64> {
-        match self {
-            Self::Unborn | Self::Inline => Some(PAGE as u64),
-            Self::Chunked { size, .. } => Some(geometry.stored_len(*size)),
-            Self::Unknown => None,
-        }
-    }
-
     /// Whether a chunk that was journaled *before* a cut to this extent is void: what it said is gone, and
     /// its place may have been written anew since.
     #[must_use]
@@ -79,6 +69,22 @@ impl Extent {
             Self::Inline => true,
             _ => !self.refers_to(geometry, chunk),
         }
+    }
+}
+
+/// Bytes of the image of the head that stands at the beginning of `page`: up to the entries for a body in
+/// chunks, as far as the body reaches for an inline one, everything if it is not well-formed. So an inline
+/// body that is copied to its place never runs over entries that lie behind it.
+#[must_use]
+pub fn image_len(page: &[u8]) -> usize {
+    match RawHead::parse(page) {
+        Ok(None) => 0,
+        Err(_) => page.len(),
+        Ok(Some(RawHead { head, .. })) => match head.body {
+            // At most `INLINE_MAX`, as the parser has seen.
+            Body::Inline => INLINE_OFFSET + head.size as usize,
+            Body::Chunked => ENTRIES_OFFSET,
+        },
     }
 }
 

@@ -80,7 +80,10 @@ impl Fold {
             file.hints.push(hint);
         }
         if let Some(head) = &record.head {
-            if record.kind == Kind::Cut {
+            let cut = record.kind == Kind::Cut;
+            #[cfg(test)]
+            let cut = cut && !super::mutation::is(super::mutation::Mutation::NoVoid);
+            if cut {
                 file.overlay.cut(record.geometry, &Extent::of(head));
             }
             file.head = Some(head.clone());
@@ -317,7 +320,8 @@ fn apply_content(
             .copy(file, folded.geometry, chunk, u64::MAX, read)?;
     }
     if let Some(head) = &folded.head
-        && let Some(keep) = Extent::of(head).stored_len(folded.geometry)
+        && let Some(keep) = overlay::end(file, folded.geometry, &folded.overlay, &Extent::of(head))
+            .map_err(failed("read entries of"))?
         && file.len().map_err(failed("measure"))? > keep
     {
         file.set_len(keep).map_err(failed("cut"))?;

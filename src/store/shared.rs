@@ -1,6 +1,6 @@
 //! What all files of a mounted volume share: medium, journal, and the list of files that must stay open.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -74,7 +74,7 @@ struct Live {
     /// All files in use.
     known: HashMap<NodeId, Weak<Content>>,
     /// Those that must stay open although nobody may use them.
-    busy: HashMap<NodeId, Arc<Content>>,
+    busy: BTreeMap<NodeId, Arc<Content>>,
 }
 
 impl Shared {

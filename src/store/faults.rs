@@ -1,0 +1,135 @@
+//! The crash loop with a protection taken out (it must notice), and the store on a medium that fails or fills up.
+
+use super::crash::{STEPS, World, close_and_check, crash_everywhere, say};
+use super::error::StoreError;
+use super::sim::{Fault, Rng, SimMedium};
+use super::toy::Model;
+
+/// Takes a protection out and expects the loop to notice within `seeds`.
+fn must_be_noticed(seeds: u64) -> String {
+    (0..seeds)
+        .find_map(|seed| crash_everywhere(seed).err())
+        .expect("the crash loop notices")
+}
+
+#[test]
+fn a_missing_protection_is_noticed() {
+    use super::mutation::{Mutation, set};
+    for mutation in [
+        Mutation::NoJournalSync,
+        Mutation::SizeBeforeData,
+        Mutation::NoAnnouncement,
+        Mutation::NoRetirement,
+        Mutation::NoVoid,
+    ] {
+        set(Some(mutation));
+        let noticed = std::panic::catch_unwind(|| must_be_noticed(40));
+        set(None);
+        let noticed = noticed.unwrap_or_else(|_| panic!("{mutation:?} goes unnoticed"));
+        say(&format!("{mutation:?}: {noticed}"));
+    }
+}
+
+#[test]
+fn a_missing_checksum_is_noticed() {
+    crate::format::journal::mutation::CHECKSUM_OFF.set(true);
+    let noticed = std::panic::catch_unwind(|| must_be_noticed(40));
+    crate::format::journal::mutation::CHECKSUM_OFF.set(false);
+    say(&noticed.unwrap());
+}
+
+/// One operation fails; the workload ends there, as if the process had been killed or the power cut.
+#[test]
+fn an_error_of_the_medium_loses_nothing_durable() {
+    for seed in 0..6 {
+        for at in (1..).step_by(3) {
+            let medium = SimMedium::default();
+            let mut world = World::new(seed, medium.clone()).unwrap();
+            let errno = if at % 2 == 0 { libc::EIO } else { libc::ENOSPC };
+            medium.fail_at(at, Fault::Error(errno));
+            let ended = world.run(STEPS);
+            if medium.operations() < at {
+                break;
+            }
+            medium.heal();
+            if let Err(error) = &ended {
+                assert!(
+                    matches!(error.errno(), libc::EIO | libc::ENOSPC),
+                    "seed {seed}, at {at}: {error}"
+                );
+            }
+            let mut rng = Rng(seed ^ at.rotate_left(32));
+            let checked = world.crash_and_check(&mut rng);
+            checked.unwrap_or_else(|reason| {
+                panic!("seed {seed}, failure at {at} ({ended:?}): {reason}")
+            });
+        }
+    }
+}
+
+/// The disk fills up: what does not fit fails, all else goes on, and nothing is lost.
+#[test]
+fn a_full_disk_fails_what_does_not_fit_and_nothing_else() {
+    for seed in 0..30 {
+        let medium = SimMedium::default();
+        let mut world = World::new(seed, medium.clone()).unwrap();
+        medium.fail_at(20 + seed * 3, Fault::Full);
+        let mut refused = 0;
+        for _ in 0..4 * STEPS {
+            let Err(error) = world.step() else {
+                continue;
+            };
+            assert_eq!(error.errno(), libc::ENOSPC, "seed {seed}: {error}");
+            refused += 1;
+            world.accept_what_is_there();
+        }
+        assert!(
+            refused > 0 || seed > 10,
+            "seed {seed}: the disk never was full"
+        );
+        medium.heal();
+        close_and_check(&mut world).unwrap_or_else(|reason| panic!("seed {seed}: {reason}"));
+    }
+}
+
+#[test]
+fn a_failed_sync_stays_failed_until_the_file_is_reopened() {
+    let medium = SimMedium::default();
+    let mut world = World::new(1, medium.clone()).unwrap();
+    world.create(0).unwrap();
+    world.files[0].model = Model::default();
+    let content = world.content(0).unwrap();
+    let mut model = Model::default();
+    let (touched, _) = model.write(0..2, 8192, 1);
+    model.put(&content, &touched, true, false).unwrap();
+    medium.fail_at(1, Fault::Error(libc::EIO));
+    assert_eq!(content.sync(true).unwrap_err().errno(), libc::EIO);
+    medium.heal();
+    for _ in 0..2 {
+        assert!(matches!(
+            content.sync(true),
+            Err(StoreError::FileLatched {
+                errno: libc::EIO,
+                ..
+            })
+        ));
+    }
+}
+
+#[test]
+fn times_are_those_of_the_writes_not_of_the_checkpoint() {
+    let medium = SimMedium::default();
+    let mut world = World::new(1, medium).unwrap();
+    world.create(0).unwrap();
+    let content = world.content(0).unwrap();
+    let mut model = Model::default();
+    let (touched, _) = model.write(0..2, 8192, 1);
+    model.put(&content, &touched, true, false).unwrap();
+    content.sync(true).unwrap();
+    let (touched, _) = model.write(0..2, 8192, 2);
+    model.put(&content, &touched, false, false).unwrap();
+    let modified = content.file().modified().unwrap();
+    world.store.checkpoint().unwrap();
+    assert_eq!(content.file().modified().unwrap(), modified);
+    assert_eq!(Model::observe(&content).unwrap(), model);
+}
