@@ -6,7 +6,7 @@ use rustix::io::{self, Errno};
 use super::error::{FsError, Result};
 use super::filesystem::Fs;
 use super::inodes::Inode;
-use super::io::{ContentError, stored_size};
+use super::io::stored_size;
 use super::spot::Spot;
 use super::types::{Attr, Caller, Kind, SetAttr, SetTime};
 use crate::format::NodeId;
@@ -85,15 +85,16 @@ impl Fs {
         if let Some(file) = live {
             return Ok(file.size());
         }
+        if stat.links == 0 {
+            // Nobody can read it any more. The kernel asks once more for every file that is removed, when it
+            // writes back the times.
+            return Ok(0);
+        }
         let read = |page: &mut [u8]| match stat.size {
             0 => Ok(0),
             _ => Ok(read_head(spot, page)?),
         };
-        match stored_size(&self.volume, subject.node, subject.born, read) {
-            // Nobody can read it any more, so the store has let go of what was not in its place yet.
-            Err(ContentError::Emptied { .. }) if stat.links == 0 => Ok(0),
-            other => Ok(other?),
-        }
+        Ok(stored_size(&self.volume, subject.node, subject.born, read)?)
     }
 
     /// Changes the attributes that `set` names, and answers with all of them.
@@ -107,6 +108,8 @@ impl Fs {
             self.content(&inode)?.resize(size)?;
             self.drop_privileges(&inode, caller)?;
         }
+        // Also of a file that nobody has open and whose content is still on its way to its place.
+        let content = self.volume.store.peek(inode.node);
         if set.uid.is_some() || set.gid.is_some() {
             self.on(&inode, |spot| spot.chown(set.uid, set.gid))?;
         }
@@ -118,10 +121,12 @@ impl Fs {
                 last_access: timespec(set.accessed),
                 last_modification: timespec(set.modified),
             };
+            // Or a checkpoint under way puts the old ones back.
+            let _kept = content.as_ref().map(|content| content.times());
             self.on(&inode, |spot| spot.set_times(&times))?;
         }
-        if let Some(file) = live(&inode) {
-            file.metadata_changed();
+        if let Some(content) = content {
+            content.metadata_changed();
         }
         self.attr_of_inode(&inode)
     }
@@ -171,11 +176,6 @@ fn read_head(spot: &Spot, page: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(read)
-}
-
-/// The content of `inode`, if somebody has it open.
-fn live(inode: &Inode) -> Option<std::sync::Arc<super::io::File>> {
-    inode.content().ok()?.try_lock()?.upgrade()
 }
 
 fn timespec(time: Option<SetTime>) -> Timespec {

@@ -97,11 +97,6 @@ impl File {
         Ok(self.content.sync(data_only)?)
     }
 
-    /// Tells the store that mode, owner, times or attributes have changed, which fsync must make durable too.
-    pub fn metadata_changed(&self) {
-        self.content.metadata_changed();
-    }
-
     pub(super) fn geometry(&self) -> Geometry {
         self.volume.geometry
     }
