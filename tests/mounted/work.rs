@@ -41,7 +41,7 @@ fn a_tree_is_the_same_after_cp_tar_rsync_and_a_remount() {
     vault.sh(TREE);
     let wanted = vault.sh(&format!("cd \"$V/tree\"; {LISTING}"));
     vault.sh("cp -a \"$V/tree\" copied");
-    vault.sh("mkdir tarred; tar -C \"$V/tree\" -cf - . | tar -C tarred --same-owner -xpf -");
+    vault.sh("mkdir tarred; tar --format=posix -C \"$V/tree\" -cf - . | tar -C tarred --same-owner -xpf -");
     if has("rsync") {
         vault.sh("rsync -aH --checksum \"$V/tree/\" synced; test -z \"$(rsync -aHn --checksum --itemize-changes \"$V/tree/\" synced)\"");
     } else {
