@@ -41,16 +41,8 @@ impl Ran {
     fn fails(self, code: i32) -> String {
         let lines: Vec<&str> = self.err.lines().collect();
         assert_eq!(lines.len(), 2, "{:?}", self.err);
-        assert!(
-            lines[0].starts_with("error: ") && lines[0].len() > 10,
-            "{:?}",
-            self.err
-        );
-        assert!(
-            lines[1].starts_with("help: ") && lines[1].len() > 10,
-            "{:?}",
-            self.err
-        );
+        assert!(lines[0].starts_with("error: ") && lines[0].len() > 10, "{:?}", self.err);
+        assert!(lines[1].starts_with("help: ") && lines[1].len() > 10, "{:?}", self.err);
         assert_eq!(self.code, code, "{:?}", self.err);
         self.err
     }
@@ -69,10 +61,7 @@ impl Place {
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kmsfs"));
-        command
-            .args(words)
-            .current_dir(self.dir.path())
-            .stdin(Stdio::null());
+        command.args(words).current_dir(self.dir.path()).stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("KMSFS_") {
                 command.env_remove(name);
@@ -100,11 +89,7 @@ impl Drop for Place {
 
 /// Whether FUSE can be used here; where it has to be, its absence is a failure.
 fn has_fuse() -> bool {
-    let there = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/fuse")
-        .is_ok();
+    let there = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").is_ok();
     assert!(
         there || std::env::var_os("KMSFS_REQUIRE_FUSE").is_none(),
         "FUSE cannot be used"
@@ -142,10 +127,7 @@ fn every_command_has_help_and_version() {
         assert!(version.contains(env!("CARGO_PKG_VERSION")), "{version}");
     }
     let help = place.run(&["--help"]).ok();
-    assert!(
-        help.contains("Exit codes:") && help.contains("17  the disk"),
-        "{help}"
-    );
+    assert!(help.contains("Exit codes:") && help.contains("17  the disk"), "{help}");
     assert!(place.run(&["completions", "bash"]).ok().contains("kmsfs"));
 }
 
@@ -183,12 +165,7 @@ fn settings_from_file_and_environment_are_checked_and_named() {
             .contains("c.toml")
     );
     fs::write(place.path("c.toml"), "colour = 1\n").unwrap();
-    assert!(
-        place
-            .run(&["--config", "c.toml", "status"])
-            .fails(2)
-            .contains("colour")
-    );
+    assert!(place.run(&["--config", "c.toml", "status"]).fails(2).contains("colour"));
     let output = place
         .command(&["mount", "v"])
         .env("KMSFS_THREADS", "many")
@@ -208,27 +185,11 @@ fn init_makes_a_volume_once_and_says_what_it_protects() {
         ("state", 0o700),
         ("v", 0o700),
     ] {
-        assert_eq!(
-            fs::metadata(place.path(file)).unwrap().mode() & 0o777,
-            mode,
-            "{file}"
-        );
+        assert_eq!(fs::metadata(place.path(file)).unwrap().mode() & 0o777, mode, "{file}");
     }
-    assert!(
-        place
-            .run(&["init", "v"])
-            .fails(6)
-            .contains("volume already")
-    );
+    assert!(place.run(&["init", "v"]).fails(6).contains("volume already"));
     place
-        .run(&[
-            "init",
-            "w",
-            "--chunk-size",
-            "64K",
-            "--overwrite",
-            "in-place",
-        ])
+        .run(&["init", "w", "--chunk-size", "64K", "--overwrite", "in-place"])
         .ok();
     assert_eq!(
         place.run(&["key", "list"]).ok().lines().count(),
@@ -247,20 +208,10 @@ fn init_refuses_and_leaves_nothing_behind() {
     place.run(&["init", "absent/dir"]).fails(3);
     place.run(&["init", &"x/".repeat(2100)]).fails(3);
     place.run(&["init", &"x".repeat(300)]).fails(3);
-    place
-        .run(&["init", "v", "--key-store", "v/keystore"])
-        .fails(2);
-    assert!(
-        !place.path("state").exists(),
-        "a key store was made for nothing"
-    );
-    assert!(
-        !place.path("v").exists(),
-        "a directory was made for nothing"
-    );
-    place
-        .run(&["init", "v", "--key-id", "alias/absent"])
-        .fails(13);
+    place.run(&["init", "v", "--key-store", "v/keystore"]).fails(2);
+    assert!(!place.path("state").exists(), "a key store was made for nothing");
+    assert!(!place.path("v").exists(), "a directory was made for nothing");
+    place.run(&["init", "v", "--key-id", "alias/absent"]).fails(13);
     assert!(!place.path("v").exists());
 }
 
@@ -296,12 +247,7 @@ fn a_passphrase_is_read_and_checked() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(b"open sesame\n")
-        .unwrap();
+    child.stdin.take().unwrap().write_all(b"open sesame\n").unwrap();
     Ran::of(child.wait_with_output().unwrap()).ok();
 }
 
@@ -310,20 +256,10 @@ fn keys_live_through_all_their_states() {
     let place = Place::new();
     place.run(&["key", "list"]).fails(11);
     let id = place
-        .run(&[
-            "key",
-            "create",
-            "--alias",
-            "alias/one",
-            "--description",
-            "first",
-        ])
+        .run(&["key", "create", "--alias", "alias/one", "--description", "first"])
         .ok();
     let id = id.trim();
-    assert!(
-        !id.is_empty() && !id.contains(char::is_whitespace),
-        "{id:?}"
-    );
+    assert!(!id.is_empty() && !id.contains(char::is_whitespace), "{id:?}");
     let state = || {
         let json = place.run(&["key", "describe", "alias/one", "--json"]).ok();
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -336,9 +272,7 @@ fn keys_live_through_all_their_states() {
     place.run(&["init", "v", "--key-id", "alias/one"]).fails(13);
     place.run(&["key", "enable", "alias/one"]).ok();
     place.run(&["key", "rotate", id]).ok();
-    place
-        .run(&["key", "schedule-deletion", id, "--days", "7"])
-        .ok();
+    place.run(&["key", "schedule-deletion", id, "--days", "7"]).ok();
     assert_eq!(state(), "PendingDeletion");
     place.run(&["key", "cancel-deletion", id]).ok();
     assert_eq!(state(), "Enabled");
@@ -351,18 +285,11 @@ fn aliases_are_set_moved_and_taken_away() {
     let place = Place::new();
     let one = place.run(&["key", "create", "--alias", "alias/a"]).ok();
     let two = place.run(&["key", "create"]).ok();
-    place
-        .run(&["key", "create", "--alias", "alias/a"])
-        .fails(15);
+    place.run(&["key", "create", "--alias", "alias/a"]).fails(15);
     place.run(&["key", "create", "--alias", "a"]).fails(2);
     place.run(&["key", "alias", "alias/b", one.trim()]).ok();
     place.run(&["key", "alias", two.trim(), "alias/a"]).ok();
-    assert!(
-        place
-            .run(&["key", "describe", "alias/a"])
-            .ok()
-            .contains(two.trim())
-    );
+    assert!(place.run(&["key", "describe", "alias/a"]).ok().contains(two.trim()));
     place.run(&["key", "alias", "--delete", "alias/a"]).ok();
     place.run(&["key", "describe", "alias/a"]).fails(13);
     place.run(&["key", "alias", "alias/c"]).fails(2);
@@ -373,12 +300,7 @@ fn what_is_not_mounted_is_said_to_be_so() {
     let place = Place::new();
     fs::create_dir(place.path("d")).unwrap();
     for command in ["umount", "status", "lock", "unlock"] {
-        assert!(
-            place
-                .run(&[command, "d"])
-                .fails(8)
-                .contains("nothing is mounted")
-        );
+        assert!(place.run(&[command, "d"]).fails(8).contains("nothing is mounted"));
         place.run(&[command, "absent"]).fails(3);
     }
     assert!(place.run(&["umount", "/proc"]).fails(8).contains("proc"));
@@ -399,26 +321,15 @@ fn mount_refuses_what_is_no_volume() {
     place.run(&["init", "v"]).ok();
     place.run(&["mount", "v", "absent"]).fails(3);
     place.run(&["mount", "v", "f"]).fails(3);
-    assert!(
-        place
-            .run(&["mount", "v", "/proc"])
-            .fails(7)
-            .contains("proc")
-    );
-    place
-        .run(&["mount", "v", "--key-store", "absent"])
-        .fails(11);
+    assert!(place.run(&["mount", "v", "/proc"]).fails(7).contains("proc"));
+    place.run(&["mount", "v", "--key-store", "absent"]).fails(11);
     place.run(&["key", "disable", "alias/kmsfs"]).ok();
     place.run(&["mount", "v"]).fails(13);
     place.run(&["mount", "v", "--foreground"]).fails(13);
     place.run(&["key", "enable", "alias/kmsfs"]).ok();
     let descriptor = place.path("v/kmsfs.volume");
     let text = fs::read_to_string(&descriptor).unwrap();
-    fs::write(
-        &descriptor,
-        text.replace("kmsfs volume 1", "kmsfs volume 2"),
-    )
-    .unwrap();
+    fs::write(&descriptor, text.replace("kmsfs volume 1", "kmsfs volume 2")).unwrap();
     place.run(&["mount", "v"]).fails(5);
     fs::write(&descriptor, &text[..text.len() / 2]).unwrap();
     place.run(&["mount", "v"]).fails(16);
@@ -453,11 +364,7 @@ fn a_mount_over_itself_lives_its_life() {
     let v = place.path("v");
     let below = device(&v);
     place.run(&["mount", "v"]).ok();
-    assert_ne!(
-        device(&v),
-        below,
-        "mount returned before the mount answered"
-    );
+    assert_ne!(device(&v), below, "mount returned before the mount answered");
     fs::write(v.join("a"), "text").unwrap();
     assert!(place.run(&["mount", "v"]).fails(7).contains("by process"));
     fs::create_dir(v.join("sub")).unwrap();

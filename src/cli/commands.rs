@@ -8,22 +8,11 @@ use super::options::{KmsOptions, MountOptions, VolumeOptions};
 
 /// An encrypted directory whose keys a key management service controls.
 #[derive(Debug, Parser)]
-#[command(
-    name = "kmsfs",
-    version,
-    propagate_version = true,
-    disable_help_subcommand = true
-)]
+#[command(name = "kmsfs", version, propagate_version = true, disable_help_subcommand = true)]
 #[command(max_term_width = 110)]
 pub struct Cli {
     /// The configuration file [default: /etc/kmsfs/kmsfs.toml, if it is there]
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "KMSFS_CONFIG",
-        hide_env = true
-    )]
+    #[arg(long, global = true, value_name = "FILE", env = "KMSFS_CONFIG", hide_env = true)]
     pub config: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]

@@ -16,10 +16,7 @@ impl Complaint {
     /// The complaint in `error`; none if it is `--help` or `--version`, which are no errors.
     #[must_use]
     pub fn of(error: &Error) -> Option<Complaint> {
-        if matches!(
-            error.kind(),
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-        ) {
+        if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
             return None;
         }
         if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {

@@ -8,8 +8,7 @@ mod options;
 mod values;
 
 pub use commands::{
-    Cli, Command, CompletionsArgs, InitArgs, KeyArgs, KeyCommand, MountArgs, MountpointArgs,
-    StatusArgs,
+    Cli, Command, CompletionsArgs, InitArgs, KeyArgs, KeyCommand, MountArgs, MountpointArgs, StatusArgs,
 };
 pub use complaint::Complaint;
 pub use options::{KmsOptions, Layer, MountOptions, VolumeOptions};

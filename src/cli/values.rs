@@ -18,9 +18,7 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Size, String> {
-        let end = text
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len());
+        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (digits, unit) = text.split_at(end);
         let shift = match unit.trim().to_ascii_lowercase().as_str() {
             "" | "b" => 0,
@@ -33,9 +31,7 @@ impl FromStr for Size {
         let number: u64 = digits
             .parse()
             .map_err(|_| "a size is a number of bytes, as 4096 or 64K")?;
-        let bytes = number
-            .checked_mul(1 << shift)
-            .ok_or("this size is too large")?;
+        let bytes = number.checked_mul(1 << shift).ok_or("this size is too large")?;
         Ok(Size(bytes))
     }
 }
@@ -48,8 +44,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(Duration::from_secs(seconds));
     }
-    humantime::parse_duration(text)
-        .map_err(|_| "a duration is a number with a unit, as 90s, 5m or 1h".into())
+    humantime::parse_duration(text).map_err(|_| "a duration is a number with a unit, as 90s, 5m or 1h".into())
 }
 
 /// How long one data key serves new files, whichever bound is reached first: `FILES,SECONDS,BYTES`.
@@ -139,10 +134,7 @@ pub mod path_bytes {
     ///
     /// # Errors
     /// The serializer's.
-    pub fn serialize<S: serde::Serializer>(
-        path: &std::path::Path,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: serde::Serializer>(path: &std::path::Path, to: S) -> Result<S::Ok, S::Error> {
         path.as_os_str().as_bytes().serialize(to)
     }
 
@@ -179,10 +171,7 @@ mod tests {
     #[test]
     fn reuse_needs_three_bounds() {
         let reuse: Reuse = "100,60s,1G".parse().unwrap();
-        assert_eq!(
-            (reuse.files, reuse.time.as_secs(), reuse.bytes),
-            (100, 60, 1 << 30)
-        );
+        assert_eq!((reuse.files, reuse.time.as_secs(), reuse.bytes), (100, 60, 1 << 30));
         for bad in ["", "1,2", "0,60,1G", "1,2,3,4", "a,b,c"] {
             assert!(bad.parse::<Reuse>().is_err(), "{bad}");
         }
@@ -192,10 +181,7 @@ mod tests {
     fn passphrase_sources() {
         let parse = |text: &str| PassphraseSource::parse(text.into());
         assert_eq!(parse("fd:3"), Ok(PassphraseSource::Descriptor(3)));
-        assert_eq!(
-            parse("credential:a"),
-            Ok(PassphraseSource::Credential("a".into()))
-        );
+        assert_eq!(parse("credential:a"), Ok(PassphraseSource::Credential("a".into())));
         assert_eq!(parse("/p"), Ok(PassphraseSource::File("/p".into())));
         for bad in ["fd:", "fd:-1", "fd:x", "credential:", "credential:../x", ""] {
             assert!(parse(bad).is_err(), "{bad}");

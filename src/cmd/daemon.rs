@@ -29,27 +29,18 @@ enum Event {
 ///
 /// # Errors
 /// Why it could not be mounted, or how it ended.
-pub fn serve(
-    settings: &MountSettings,
-    ready: impl FnOnce(Vec<String>) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+pub fn serve(settings: &MountSettings, ready: impl FnOnce(Vec<String>) -> Result<(), Failure>) -> Result<(), Failure> {
     let registry = preflight::registry();
     registry
         .prepare()
         .map_err(|error| Failure::io("making the runtime directory", registry.dir(), &error))?;
     let (sender, events) = channel();
     listen_for_signals(sender.clone())?;
-    let Mounted {
-        handler,
-        wait,
-        notes,
-    } = engine::mount(settings)?;
-    let ended = thread::Builder::new()
-        .name("session".into())
-        .spawn(move || {
-            // The receiver lives as long as this function.
-            let _ = sender.send(Event::Ended(wait()));
-        });
+    let Mounted { handler, wait, notes } = engine::mount(settings)?;
+    let ended = thread::Builder::new().name("session".into()).spawn(move || {
+        // The receiver lives as long as this function.
+        let _ = sender.send(Event::Ended(wait()));
+    });
     ended.map_err(|error| Failure::internal(format!("no thread for the session: {error}")))?;
     let outcome = match announce(settings, &registry, &handler) {
         Ok(server) => {
@@ -76,33 +67,24 @@ pub fn serve(
 }
 
 fn listen_for_signals(sender: Sender<Event>) -> Result<(), Failure> {
-    let failed =
-        |error: io::Error| Failure::internal(format!("signals cannot be received: {error}"));
+    let failed = |error: io::Error| Failure::internal(format!("signals cannot be received: {error}"));
     // A closed terminal is no reason to end; a broken pipe is an error of a write, which the runtime sees to.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
-    let thread = thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            for signal in signals.forever().filter(|signal| *signal != SIGHUP) {
-                if sender.send(Event::Signal(signal)).is_err() {
-                    return;
-                }
+    let thread = thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever().filter(|signal| *signal != SIGHUP) {
+            if sender.send(Event::Signal(signal)).is_err() {
+                return;
             }
-        });
+        }
+    });
     thread.map(drop).map_err(failed)
 }
 
 /// Makes the mount findable, once it answers.
-fn announce(
-    settings: &MountSettings,
-    registry: &Registry,
-    handler: &Arc<dyn Handler>,
-) -> Result<Server, Failure> {
+fn announce(settings: &MountSettings, registry: &Registry, handler: &Arc<dyn Handler>) -> Result<Server, Failure> {
     answers(&settings.mountpoint)?;
-    let failed =
-        |error: io::Error| Failure::io("making the control socket in", registry.dir(), &error);
-    let server =
-        Server::start(registry, &settings.mountpoint, Arc::clone(handler)).map_err(failed)?;
+    let failed = |error: io::Error| Failure::io("making the control socket in", registry.dir(), &error);
+    let server = Server::start(registry, &settings.mountpoint, Arc::clone(handler)).map_err(failed)?;
     let entry = Entry {
         pid: std::process::id(),
         mountpoint: settings.mountpoint.clone(),
@@ -113,15 +95,11 @@ fn announce(
 }
 
 fn answers(mountpoint: &Path) -> Result<(), Failure> {
-    let facts = statfs(mountpoint)
-        .map_err(|errno| Failure::io("looking at the mount", mountpoint, &errno.into()))?;
+    let facts = statfs(mountpoint).map_err(|errno| Failure::io("looking at the mount", mountpoint, &errno.into()))?;
     if facts.f_type as u64 == FUSE_MAGIC {
         return Ok(());
     }
-    let what = format!(
-        "{} does not show the volume after mounting",
-        mountpoint.display()
-    );
+    let what = format!("{} does not show the volume after mounting", mountpoint.display());
     Err(Failure::new(
         Exit::Internal,
         what,
@@ -129,11 +107,7 @@ fn answers(mountpoint: &Path) -> Result<(), Failure> {
     ))
 }
 
-fn until_unmounted(
-    settings: &MountSettings,
-    handler: &dyn Handler,
-    events: &Receiver<Event>,
-) -> Result<(), Failure> {
+fn until_unmounted(settings: &MountSettings, handler: &dyn Handler, events: &Receiver<Event>) -> Result<(), Failure> {
     let mut asked = false;
     loop {
         match events.recv() {
@@ -148,9 +122,7 @@ fn until_unmounted(
                 )));
             }
             Ok(Event::Signal(signal)) if asked => {
-                tracing::warn!(
-                    "signal {signal}: ending at once; programs that still use the mount get errors"
-                );
+                tracing::warn!("signal {signal}: ending at once; programs that still use the mount get errors");
                 flush(handler);
                 return Ok(());
             }

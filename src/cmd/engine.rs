@@ -23,19 +23,13 @@ use crate::volume::{self, Creation, Opening, Volume, VolumeError};
 ///
 /// # Errors
 /// The key store's, the KMS's, or the directory's.
-pub fn create(
-    dir: &Path,
-    root: &File,
-    new: &NewVolume,
-    kms: &KmsSettings,
-) -> Result<Vec<String>, Failure> {
+pub fn create(dir: &Path, root: &File, new: &NewVolume, kms: &KmsSettings) -> Result<Vec<String>, Failure> {
     let store = keystore::open_or_create(kms)?;
     let master_key = match &new.key_id {
         Some(key) => key.clone(),
         None => keystore::default_key(&store)?,
     };
-    let geometry = Geometry::new(new.chunk_size)
-        .ok_or_else(|| Failure::internal("the chunk size was not checked"))?;
+    let geometry = Geometry::new(new.chunk_size).ok_or_else(|| Failure::internal("the chunk size was not checked"))?;
     let creation = Creation {
         geometry,
         overwrite: new.overwrite,
@@ -44,8 +38,7 @@ pub fn create(
         endpoint: String::new(),
         master_key,
     };
-    let id =
-        volume::create(root, &store, &creation).map_err(|error| Failure::volume(dir, error))?;
+    let id = volume::create(root, &store, &creation).map_err(|error| Failure::volume(dir, error))?;
     Ok(vec![
         format!("{} is a volume now: {id}", dir.display()),
         keystore::note(kms),
@@ -74,8 +67,7 @@ pub fn mount(settings: &MountSettings) -> Result<Mounted, Failure> {
     let (kms, kind) = kms_of(settings, &root)?;
     let volume = Volume::open(OwnedFd::from(root), Arc::clone(&kms), opening(settings, kind));
     let volume = Arc::new(volume.map_err(|error| Failure::volume(dir, error))?);
-    let fs = Fs::new(Arc::clone(&volume))
-        .map_err(|error| Failure::internal(format!("{}: {error}", dir.display())))?;
+    let fs = Fs::new(Arc::clone(&volume)).map_err(|error| Failure::internal(format!("{}: {error}", dir.display())))?;
     let fs = Arc::new(fs);
     let session = Session::mount(Arc::clone(&fs), &settings.mountpoint, &options(settings));
     let session = session.map_err(|error| not_mounted(&settings.mountpoint, &error))?;
@@ -97,24 +89,18 @@ pub fn mount(settings: &MountSettings) -> Result<Mounted, Failure> {
 
 fn create_if_asked(settings: &MountSettings, root: &File) -> Result<Vec<String>, Failure> {
     match (&settings.init, volume::read_descriptor(root)) {
-        (Some(new), Err(VolumeError::NotAVolume)) => {
-            init::make(&settings.backing, new, &settings.kms)
-        }
+        (Some(new), Err(VolumeError::NotAVolume)) => init::make(&settings.backing, new, &settings.kms),
         _ => Ok(Vec::new()),
     }
 }
 
 /// The KMS that the volume's descriptor names.
 fn kms_of(settings: &MountSettings, root: &File) -> Result<(Arc<dyn Kms>, KmsKind), Failure> {
-    let raw =
-        volume::read_descriptor(root).map_err(|error| Failure::volume(&settings.backing, error))?;
+    let raw = volume::read_descriptor(root).map_err(|error| Failure::volume(&settings.backing, error))?;
     match raw.descriptor.kms {
         KmsKind::Local => Ok((Arc::new(keystore::open(&settings.kms)?), KmsKind::Local)),
         KmsKind::Alibaba => {
-            let what = format!(
-                "{}: its master key is in Alibaba Cloud KMS",
-                settings.backing.display()
-            );
+            let what = format!("{}: its master key is in Alibaba Cloud KMS", settings.backing.display());
             Err(Failure::new(
                 Exit::NewerFormat,
                 what,

@@ -54,10 +54,7 @@ impl Exit {
             Exit::Usage,
             "the command line, the environment or the configuration file is wrong",
         ),
-        (
-            Exit::Path,
-            "a path is missing, too long, or not what it should be",
-        ),
+        (Exit::Path, "a path is missing, too long, or not what it should be"),
         (Exit::NotAVolume, "the directory is not a volume"),
         (Exit::NewerFormat, "the volume is of a newer format"),
         (Exit::NotEmpty, "the directory is not empty"),
@@ -66,10 +63,7 @@ impl Exit {
             Exit::NotMounted,
             "nothing is mounted there, or its daemon does not answer",
         ),
-        (
-            Exit::NoFuse,
-            "FUSE cannot be used: no /dev/fuse, or no fusermount3",
-        ),
+        (Exit::NoFuse, "FUSE cannot be used: no /dev/fuse, or no fusermount3"),
         (Exit::Permission, "not allowed"),
         (
             Exit::KeyStore,

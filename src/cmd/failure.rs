@@ -38,24 +38,14 @@ impl Failure {
 
     /// What should not happen.
     pub fn internal(what: impl Into<String>) -> Failure {
-        Failure::new(
-            Exit::Internal,
-            what,
-            "please report this, with the log of the mount",
-        )
+        Failure::new(Exit::Internal, what, "please report this, with the log of the mount")
     }
 
     /// A failure of the operating system with a path: the errno decides code and help.
     pub fn io(doing: &str, path: &Path, error: &io::Error) -> Failure {
-        let errno = error
-            .raw_os_error()
-            .map_or(Errno::IO, Errno::from_raw_os_error);
+        let errno = error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error);
         let (exit, help) = by_errno(errno);
-        Failure::new(
-            exit,
-            format!("{doing} {}: {}", path.display(), reason(error)),
-            help,
-        )
+        Failure::new(exit, format!("{doing} {}: {}", path.display(), reason(error)), help)
     }
 
     /// A volume in `dir` that cannot be made or opened.
@@ -71,14 +61,10 @@ impl Failure {
                 Failure::new(Exit::NotAVolume, what, help)
             }
             VolumeError::NotEmpty(name) => init::not_empty(dir, &name),
-            VolumeError::Format(FormatError::Newer { .. }) => Failure::new(
-                Exit::NewerFormat,
-                what,
-                "use a newer kmsfs; nothing was changed",
-            ),
-            VolumeError::Format(_)
-            | VolumeError::Tampered
-            | VolumeError::Store(StoreError::Damaged { .. }) => {
+            VolumeError::Format(FormatError::Newer { .. }) => {
+                Failure::new(Exit::NewerFormat, what, "use a newer kmsfs; nothing was changed")
+            }
+            VolumeError::Format(_) | VolumeError::Tampered | VolumeError::Store(StoreError::Damaged { .. }) => {
                 Failure::new(Exit::Damaged, what, damaged)
             }
             VolumeError::Held(_) => Failure::new(
@@ -86,17 +72,10 @@ impl Failure {
                 what,
                 "use it where it is mounted (`kmsfs status` there), or unmount it first",
             ),
-            VolumeError::Kms(error) => Failure {
-                what,
-                ..error.into()
-            },
+            VolumeError::Kms(error) => Failure { what, ..error.into() },
             VolumeError::Key(error) => Failure::key(what, error),
             VolumeError::Store(error) => {
-                let failure = Failure::io(
-                    "opening the volume",
-                    dir,
-                    &io::Error::from_raw_os_error(error.errno()),
-                );
+                let failure = Failure::io("opening the volume", dir, &io::Error::from_raw_os_error(error.errno()));
                 Failure { what, ..failure }
             }
             VolumeError::Io { source, .. } => Failure {
@@ -109,10 +88,7 @@ impl Failure {
     /// A key that is not there: `what` is the first line.
     pub fn key(what: String, error: KeyError) -> Failure {
         match error {
-            KeyError::Kms(error) => Failure {
-                what,
-                ..error.into()
-            },
+            KeyError::Kms(error) => Failure { what, ..error.into() },
             KeyError::Locked => Failure::new(Exit::KeyDenied, what, error.help()),
             KeyError::NotAllowed { .. } => Failure::new(Exit::Damaged, what, error.help()),
         }
@@ -126,11 +102,7 @@ impl Failure {
 
     /// Prints the two lines on standard error. Nothing can be done when that is closed.
     pub fn print(&self) {
-        let text = format!(
-            "error: {}\nhelp: {}\n",
-            one_line(&self.what),
-            one_line(&self.help)
-        );
+        let text = format!("error: {}\nhelp: {}\n", one_line(&self.what), one_line(&self.help));
         let _ = io::stderr().write_all(text.as_bytes());
     }
 }
@@ -143,14 +115,8 @@ fn by_errno(errno: Errno) -> (Exit, &'static str) {
             Exit::Path,
             "a path has at most 4095 bytes, a name 255; change to a directory nearer by",
         ),
-        Errno::LOOP => (
-            Exit::Path,
-            "too many symbolic links; name the directory itself",
-        ),
-        Errno::ACCESS | Errno::PERM => (
-            Exit::Permission,
-            "run it as root, or as the owner of the directory",
-        ),
+        Errno::LOOP => (Exit::Path, "too many symbolic links; name the directory itself"),
+        Errno::ACCESS | Errno::PERM => (Exit::Permission, "run it as root, or as the owner of the directory"),
         Errno::ROFS => (
             Exit::Disk,
             "the file system is read-only; remount it writable, or mount with --read-only",
@@ -161,10 +127,7 @@ fn by_errno(errno: Errno) -> (Exit, &'static str) {
             "the daemon of a mount there has died: `kmsfs umount` cleans it up",
         ),
         Errno::BUSY => (Exit::Busy, "see who uses it with `fuser -vm`"),
-        _ => (
-            Exit::Disk,
-            "look at the system log for what is wrong with the disk",
-        ),
+        _ => (Exit::Disk, "look at the system log for what is wrong with the disk"),
     }
 }
 
@@ -179,9 +142,7 @@ pub fn reason(error: &io::Error) -> String {
 
 /// Names of files come from anybody: what would move the cursor or begin another line is not printed as it is.
 fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 impl From<ConfigError> for Failure {

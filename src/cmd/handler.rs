@@ -30,12 +30,7 @@ pub struct MountHandler {
 
 impl MountHandler {
     /// The handler of a mount that was just made as `settings` say.
-    pub fn new(
-        settings: &MountSettings,
-        kms: Arc<dyn Kms>,
-        fs: Arc<Fs>,
-        caches: Caches,
-    ) -> MountHandler {
+    pub fn new(settings: &MountSettings, kms: Arc<dyn Kms>, fs: Arc<Fs>, caches: Caches) -> MountHandler {
         MountHandler {
             mountpoint: settings.mountpoint.clone(),
             backing: settings.backing.clone(),
@@ -68,13 +63,7 @@ impl MountHandler {
     /// Has the kernel write its dirty pages to this daemon.
     fn write_back(&self) -> Result<(), Refusal> {
         let written = File::open(&self.mountpoint).and_then(|root| Ok(rustix::fs::syncfs(&root)?));
-        written.map_err(|error| {
-            self.refuse(
-                "writing back",
-                error.raw_os_error().unwrap_or(libc::EIO),
-                &error,
-            )
-        })
+        written.map_err(|error| self.refuse("writing back", error.raw_os_error().unwrap_or(libc::EIO), &error))
     }
 }
 
@@ -91,11 +80,7 @@ impl Handler for MountHandler {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: time_text(self.since),
             read_only: volume.read_only,
-            state: if keys.locked {
-                State::Locked
-            } else {
-                State::Unlocked
-            },
+            state: if keys.locked { State::Locked } else { State::Unlocked },
             reason: keys.locked.then(|| "by command".to_owned()),
             kms: KmsStatus {
                 name: self.kms.describe(),
@@ -142,10 +127,7 @@ impl Handler for MountHandler {
         for error in &unlocked.failed {
             tracing::warn!("an open file stays locked until it is opened again: {error}");
         }
-        tracing::info!(
-            "unlocked, {} open files have their keys again",
-            unlocked.refilled
-        );
+        tracing::info!("unlocked, {} open files have their keys again", unlocked.refilled);
         Ok(())
     }
 
@@ -155,8 +137,7 @@ impl Handler for MountHandler {
             self.write_back()?;
         }
         let committed = self.volume().store.commit_all();
-        committed
-            .map_err(|error| self.refuse("making everything durable in", error.errno(), &error))
+        committed.map_err(|error| self.refuse("making everything durable in", error.errno(), &error))
     }
 }
 

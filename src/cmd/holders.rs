@@ -29,12 +29,8 @@ fn name(id: u32) -> String {
 }
 
 fn uses(process: &Path, mountpoint: &Path) -> bool {
-    let below =
-        |link: &Path| fs::read_link(link).is_ok_and(|target| target.starts_with(mountpoint));
-    if ["cwd", "root", "exe"]
-        .iter()
-        .any(|name| below(&process.join(name)))
-    {
+    let below = |link: &Path| fs::read_link(link).is_ok_and(|target| target.starts_with(mountpoint));
+    if ["cwd", "root", "exe"].iter().any(|name| below(&process.join(name))) {
         return true;
     }
     let open = fs::read_dir(process.join("fd"));

@@ -14,16 +14,13 @@ use crate::config::{KmsSettings, NewVolume, Sources};
 pub fn run(args: InitArgs, sources: &Sources) -> Result<(), Failure> {
     let dir = args.dir.clone();
     let (volume, kms) = NewVolume::of_init(args, sources)?;
-    make(&dir, &volume, &kms)?
-        .iter()
-        .try_for_each(|line| out::line(line))
+    make(&dir, &volume, &kms)?.iter().try_for_each(|line| out::line(line))
 }
 
 /// Makes `dir` a volume, and the key store if there is none; returns what the user should read. When it fails, the
 /// directory is as it was.
 pub fn make(dir: &Path, volume: &NewVolume, kms: &KmsSettings) -> Result<Vec<String>, Failure> {
-    let absent =
-        fs::symlink_metadata(dir).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    let absent = fs::symlink_metadata(dir).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
     if absent {
         preflight::make_directory(dir)?;
     }
@@ -48,11 +45,7 @@ fn make_in(dir: &Path, volume: &NewVolume, kms: &KmsSettings) -> Result<Vec<Stri
 fn check_writable(dir: &Path, root: &File) -> Result<(), Failure> {
     match fstatvfs(root) {
         Ok(facts) if !facts.f_flag.contains(StatVfsMountFlags::RDONLY) => Ok(()),
-        Ok(_) => Err(Failure::io(
-            "making a volume in",
-            dir,
-            &rustix::io::Errno::ROFS.into(),
-        )),
+        Ok(_) => Err(Failure::io("making a volume in", dir, &rustix::io::Errno::ROFS.into())),
         Err(errno) => Err(Failure::io("looking at", dir, &errno.into())),
     }
 }
@@ -68,13 +61,10 @@ fn check_empty(dir: &Path) -> Result<(), Failure> {
         ));
     }
     let entries = fs::read_dir(dir).map_err(|error| Failure::io("listing", dir, &error))?;
-    let name = entries
-        .flatten()
-        .map(|entry| entry.file_name())
-        .find(|name| {
-            // What a fresh ext4 holds, and what an interrupted init left.
-            name != "lost+found" && name != "kmsfs.volume.new"
-        });
+    let name = entries.flatten().map(|entry| entry.file_name()).find(|name| {
+        // What a fresh ext4 holds, and what an interrupted init left.
+        name != "lost+found" && name != "kmsfs.volume.new"
+    });
     match name {
         Some(name) => Err(not_empty(dir, &name.to_string_lossy())),
         None => Ok(()),
@@ -92,10 +82,7 @@ pub fn not_empty(dir: &Path, name: &str) -> Failure {
 }
 
 fn check_key_store_is_outside(dir: &Path, kms: &KmsSettings) -> Result<(), Failure> {
-    let parent = kms
-        .key_store
-        .parent()
-        .and_then(|parent| parent.canonicalize().ok());
+    let parent = kms.key_store.parent().and_then(|parent| parent.canonicalize().ok());
     if !parent.is_some_and(|parent| parent.starts_with(dir)) {
         return Ok(());
     }

@@ -30,16 +30,10 @@ pub fn run(args: KeyArgs, sources: &Sources) -> Result<(), Failure> {
         )?),
         KeyCommand::List { json } => list(&store, json),
         KeyCommand::Describe { key, json } => describe(&store, &key, json),
-        KeyCommand::Alias {
-            alias,
-            key,
-            delete: _,
-        } => set_alias(&store, &alias, key.as_deref()),
+        KeyCommand::Alias { alias, key, delete: _ } => set_alias(&store, &alias, key.as_deref()),
         KeyCommand::Enable { key } => Ok(store.enable(&id(&key)?)?),
         KeyCommand::Disable { key } => Ok(store.disable(&id(&key)?)?),
-        KeyCommand::ScheduleDeletion { key, days } => {
-            Ok(store.schedule_deletion(&id(&key)?, days)?)
-        }
+        KeyCommand::ScheduleDeletion { key, days } => Ok(store.schedule_deletion(&id(&key)?, days)?),
         KeyCommand::CancelDeletion { key } => Ok(store.cancel_deletion(&id(&key)?)?),
         KeyCommand::Rotate { key } => out::line(&store.rotate(&id(&key)?)?),
     }
@@ -78,9 +72,7 @@ fn check_alias(alias: &str) -> Result<(), Failure> {
 fn set_alias(store: &LocalStore, alias: &str, key: Option<&str>) -> Result<(), Failure> {
     // Which of the two is the alias is plain to see, so either order will do.
     let (alias, key) = match key {
-        Some(key) if key.starts_with("alias/") && !alias.starts_with("alias/") => {
-            (key, Some(alias))
-        }
+        Some(key) if key.starts_with("alias/") && !alias.starts_with("alias/") => (key, Some(alias)),
         key => (alias, key),
     };
     check_alias(alias)?;
@@ -88,11 +80,7 @@ fn set_alias(store: &LocalStore, alias: &str, key: Option<&str>) -> Result<(), F
         return Ok(store.delete_alias(alias)?);
     };
     let id = store.describe_key(key)?.id;
-    match store
-        .list_aliases()?
-        .iter()
-        .any(|known| known.name == alias)
-    {
+    match store.list_aliases()?.iter().any(|known| known.name == alias) {
         true => Ok(store.update_alias(alias, &id)?),
         false => Ok(store.create_alias(alias, &id)?),
     }
@@ -108,10 +96,7 @@ struct Described {
 
 fn described(store: &LocalStore, key: &str) -> Result<Described, Failure> {
     let key = store.describe_key(key)?;
-    let named = store
-        .list_aliases()?
-        .into_iter()
-        .filter(|alias| alias.key == key.id);
+    let named = store.list_aliases()?.into_iter().filter(|alias| alias.key == key.id);
     let aliases = named.map(|alias| alias.name).collect();
     Ok(Described { key, aliases })
 }
@@ -155,10 +140,7 @@ fn describe(store: &LocalStore, key: &str, json: bool) -> Result<(), Failure> {
         ("usage", key.usage.clone()),
         ("description", key.description.clone()),
         ("created", time_text(key.created)),
-        (
-            "primary version",
-            key.primary_version.clone().unwrap_or_default(),
-        ),
+        ("primary version", key.primary_version.clone().unwrap_or_default()),
         ("last rotation", time(key.last_rotation)),
         ("delete date", time(key.delete_date)),
     ];

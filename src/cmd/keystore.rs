@@ -37,9 +37,7 @@ pub fn open_or_create(settings: &KmsSettings) -> Result<LocalStore, Failure> {
     }
     match LocalStore::create(&settings.key_store, &root) {
         // Another command was faster.
-        Err(error) if is("KeyStore.Exists")(&error) => {
-            Ok(LocalStore::open(&settings.key_store, &root)?)
-        }
+        Err(error) if is("KeyStore.Exists")(&error) => Ok(LocalStore::open(&settings.key_store, &root)?),
         made => Ok(made?),
     }
 }
@@ -59,9 +57,7 @@ pub fn default_key(store: &LocalStore) -> Result<String, Failure> {
     })?;
     match store.create_alias(DEFAULT_ALIAS, &key.id) {
         // Another command was faster; its key will do, and this one harms nobody.
-        Err(error) if error.code() == "AliasAlreadyExists" => {
-            Ok(store.describe_key(DEFAULT_ALIAS)?.id)
-        }
+        Err(error) if error.code() == "AliasAlreadyExists" => Ok(store.describe_key(DEFAULT_ALIAS)?.id),
         made => Ok(made.map(|()| key.id)?),
     }
 }
@@ -112,10 +108,7 @@ mod tests {
             key_store,
             passphrase: None,
         };
-        assert_eq!(
-            open(&settings).err().unwrap().exit(),
-            super::super::Exit::KeyStore
-        );
+        assert_eq!(open(&settings).err().unwrap().exit(), super::super::Exit::KeyStore);
         let first = default_key(&open_or_create(&settings).unwrap()).unwrap();
         let again = default_key(&open_or_create(&settings).unwrap()).unwrap();
         assert_eq!(first, again);

@@ -32,8 +32,7 @@ enum Report {
 /// # Errors
 /// The daemon's own failure, or that there was no daemon.
 pub fn start(settings: &MountSettings) -> Result<Vec<String>, Failure> {
-    let failed =
-        |error: std::io::Error| Failure::internal(format!("the daemon cannot be started: {error}"));
+    let failed = |error: std::io::Error| Failure::internal(format!("the daemon cannot be started: {error}"));
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     let mut command = Command::new(program());
     // The mount point as one argument, for those who look for the daemon in the list of processes. Standard input
@@ -70,11 +69,7 @@ fn died(mut child: Child) -> Failure {
         Err(error) => error.to_string(),
     };
     let what = format!("the daemon ended before the mount answered ({how})");
-    Failure::new(
-        Exit::Internal,
-        what,
-        "mount with --foreground to see its log",
-    )
+    Failure::new(Exit::Internal, what, "mount with --foreground to see its log")
 }
 
 /// Is the daemon that [`start`] started: reports over standard output, and then lives on without a terminal.
@@ -83,9 +78,7 @@ fn died(mut child: Child) -> Failure {
 /// What was reported; nobody sees it here.
 pub fn be_daemon() -> Result<(), Failure> {
     let socket = std::io::stdout().as_fd().try_clone_to_owned();
-    let socket = socket
-        .map(UnixStream::from)
-        .map_err(|error| by_hand(&error))?;
+    let socket = socket.map(UnixStream::from).map_err(|error| by_hand(&error))?;
     let settings: MountSettings = receive(&socket).map_err(|error| by_hand(&error))?;
     let served = detach(&settings).and_then(|()| {
         daemon::serve(&settings, |notes| {
@@ -120,14 +113,12 @@ fn detach(settings: &MountSettings) -> Result<(), Failure> {
         None => Target::System,
     };
     log::start(target)?;
-    std::env::set_current_dir("/")
-        .map_err(|error| Failure::internal(format!("changing to /: {error}")))
+    std::env::set_current_dir("/").map_err(|error| Failure::internal(format!("changing to /: {error}")))
 }
 
 /// Lets go of standard input (a passphrase has been read by now) and of standard output.
 fn leave_terminal() -> Result<(), Failure> {
-    let failed =
-        |error: std::io::Error| Failure::internal(format!("leaving the terminal: {error}"));
+    let failed = |error: std::io::Error| Failure::internal(format!("leaving the terminal: {error}"));
     let null = OpenOptions::new()
         .read(true)
         .write(true)

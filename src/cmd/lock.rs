@@ -28,18 +28,13 @@ fn tell(args: &MountpointArgs, request: Request) -> Result<(), Failure> {
 /// The failure of a mount that does not answer.
 pub fn unanswered(mountpoint: &std::path::Path, error: &ClientError) -> Failure {
     let help = match error {
-        ClientError::NoDaemon => {
-            "its daemon died, or belongs to another user; `kmsfs umount` cleans a dead mount up"
-        }
+        ClientError::NoDaemon => "its daemon died, or belongs to another user; `kmsfs umount` cleans a dead mount up",
         ClientError::NotOurs => "ask as the user who mounted it, or as root",
         ClientError::NoAnswer(_) => "look at the log of the mount",
     };
     Failure::new(
         Exit::NotMounted,
-        format!(
-            "the mount at {} is not heard of: {error}",
-            mountpoint.display()
-        ),
+        format!("the mount at {} is not heard of: {error}", mountpoint.display()),
         help,
     )
 }

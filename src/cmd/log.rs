@@ -35,8 +35,7 @@ pub enum Target {
 pub fn start(target: Target) -> Result<(), Failure> {
     let timed = !matches!(target, Target::System) && std::env::var_os("JOURNAL_STREAM").is_none();
     let sink = Sink::open(target)?;
-    let filter =
-        EnvFilter::try_from_env("KMSFS_LOG_LEVEL").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("KMSFS_LOG_LEVEL").unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)
@@ -44,11 +43,7 @@ pub fn start(target: Target) -> Result<(), Failure> {
     // A second start in one process would be a mistake of ours; the first one then stays.
     let _ = match timed {
         true => log.with_writer(sink).try_init(),
-        false => log
-            .with_writer(sink)
-            .without_time()
-            .with_level(false)
-            .try_init(),
+        false => log.with_writer(sink).without_time().with_level(false).try_init(),
     };
     // A panic is told where the rest is told; its thread ends, and with it what it held.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
@@ -68,11 +63,7 @@ impl Sink {
                 for_journal: std::env::var_os("JOURNAL_STREAM").is_some(),
             },
             Target::File(path) => {
-                let file = OpenOptions::new()
-                    .append(true)
-                    .create(true)
-                    .mode(0o600)
-                    .open(&path);
+                let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
                 Sink::File(file.map_err(|error| Failure::io("opening the log", &path, &error))?)
             }
             Target::System => Sink::System(system_log().ok()),

@@ -40,11 +40,7 @@ impl Mounts {
     }
 
     fn parse(list: &[u8]) -> Mounts {
-        Mounts(
-            list.split(|byte| *byte == b'\n')
-                .filter_map(parse_line)
-                .collect(),
-        )
+        Mounts(list.split(|byte| *byte == b'\n').filter_map(parse_line).collect())
     }
 
     /// The mount whose point is `path`: the one on top, if several are.
@@ -89,15 +85,12 @@ fn unescape(word: &[u8]) -> OsString {
     let mut plain = Vec::with_capacity(word.len());
     let mut rest = word;
     while let Some((&first, after)) = rest.split_first() {
-        let octal = after
-            .get(..3)
-            .filter(|_| first == b'\\')
-            .and_then(|digits| {
-                digits.iter().try_fold(0u8, |value, digit| match digit {
-                    b'0'..=b'7' => value.checked_mul(8)?.checked_add(digit - b'0'),
-                    _ => None,
-                })
-            });
+        let octal = after.get(..3).filter(|_| first == b'\\').and_then(|digits| {
+            digits.iter().try_fold(0u8, |value, digit| match digit {
+                b'0'..=b'7' => value.checked_mul(8)?.checked_add(digit - b'0'),
+                _ => None,
+            })
+        });
         plain.push(octal.unwrap_or(first));
         rest = if octal.is_some() { &after[3..] } else { after };
     }
@@ -123,9 +116,7 @@ pub fn canonical(path: &Path) -> Result<PathBuf, Failure> {
 fn shortened(path: &Path) -> PathBuf {
     const LONG: usize = 300;
     match path.as_os_str().as_bytes() {
-        bytes if bytes.len() > LONG => {
-            PathBuf::from(OsString::from_vec(bytes[..LONG].to_vec())).join("…")
-        }
+        bytes if bytes.len() > LONG => PathBuf::from(OsString::from_vec(bytes[..LONG].to_vec())).join("…"),
         _ => path.to_owned(),
     }
 }

@@ -32,9 +32,7 @@ pub fn line(text: &str) -> Result<(), Failure> {
 pub fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
     match serde_json::to_string_pretty(value) {
         Ok(text) => line(&text),
-        Err(error) => Err(Failure::internal(format!(
-            "the answer is not JSON: {error}"
-        ))),
+        Err(error) => Err(Failure::internal(format!("the answer is not JSON: {error}"))),
     }
 }
 
@@ -49,10 +47,7 @@ pub fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> Result
     };
     let widths: [usize; N] = std::array::from_fn(width);
     let print = |cells: [&str; N]| {
-        let padded = cells
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"));
+        let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
         line(padded.collect::<Vec<_>>().join("  ").trim_end())
     };
     print(heading)?;

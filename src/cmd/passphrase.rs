@@ -17,24 +17,17 @@ const LEN_MAX: u64 = 4096;
 ///
 /// # Errors
 /// It cannot be read, or is empty or too long.
-pub fn read(
-    source: &PassphraseSource,
-    variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<SecretBytes, Failure> {
+pub fn read(source: &PassphraseSource, variable: impl Fn(&str) -> Option<OsString>) -> Result<SecretBytes, Failure> {
     match source {
         PassphraseSource::File(path) => read_path(path),
         PassphraseSource::Descriptor(0) => first_line(std::io::stdin(), "standard input"),
         // The kernel's own name for an open descriptor; it also works for a pipe.
-        PassphraseSource::Descriptor(number) => {
-            read_path(Path::new(&format!("/proc/self/fd/{number}")))
-        }
+        PassphraseSource::Descriptor(number) => read_path(Path::new(&format!("/proc/self/fd/{number}"))),
         PassphraseSource::Credential(name) => match variable("CREDENTIALS_DIRECTORY") {
             Some(dir) => read_path(&PathBuf::from(dir).join(name)),
             None => Err(Failure::new(
                 Exit::Passphrase,
-                format!(
-                    "there is no systemd credential {name:?}: CREDENTIALS_DIRECTORY is not set"
-                ),
+                format!("there is no systemd credential {name:?}: CREDENTIALS_DIRECTORY is not set"),
                 "add LoadCredential= or SetCredentialEncrypted= to the unit",
             )),
         },
@@ -73,10 +66,7 @@ fn first_line(from: impl Read, place: &str) -> Result<SecretBytes, Failure> {
     from.take(LEN_MAX + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| wrong(&format!("cannot be read: {error}")))?;
-    let end = bytes
-        .iter()
-        .position(|byte| *byte == b'\n')
-        .unwrap_or(bytes.len());
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
     match line.len() as u64 {
         0 => Err(wrong("is empty")),
@@ -107,9 +97,6 @@ mod tests {
         let source = PassphraseSource::Credential("store".into());
         let found = read(&source, |_| Some(dir.path().into()));
         assert_eq!(found.unwrap().expose(), b"secret");
-        assert_eq!(
-            read(&source, |_| None).unwrap_err().exit(),
-            Exit::Passphrase
-        );
+        assert_eq!(read(&source, |_| None).unwrap_err().exit(), Exit::Passphrase);
     }
 }

@@ -77,10 +77,7 @@ pub fn check_backing(backing: &Path, mounts: &Mounts) -> Result<(), Failure> {
     };
     let place = backing.display();
     if around.point != backing {
-        let what = format!(
-            "{place} lies in a volume that is mounted at {}",
-            around.point.display()
-        );
+        let what = format!("{place} lies in a volume that is mounted at {}", around.point.display());
         return Err(Failure::new(
             Exit::Path,
             what,
@@ -104,10 +101,7 @@ pub fn check_backing(backing: &Path, mounts: &Mounts) -> Result<(), Failure> {
 }
 
 fn host() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned()
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn check_mountpoint(settings: &MountSettings, mounts: &Mounts) -> Result<(), Failure> {
@@ -146,10 +140,7 @@ fn check_mountpoint(settings: &MountSettings, mounts: &Mounts) -> Result<(), Fai
 fn check_fuse(allow_other: bool) -> Result<(), Failure> {
     // Opened and closed again: a node that is there may still have no driver behind it.
     if let Err(error) = OpenOptions::new().read(true).write(true).open(DEVICE) {
-        let what = format!(
-            "FUSE cannot be used: {DEVICE}: {}",
-            super::failure::reason(&error)
-        );
+        let what = format!("FUSE cannot be used: {DEVICE}: {}", super::failure::reason(&error));
         let help = "load the module with `modprobe fuse`; give a container --device /dev/fuse --cap-add SYS_ADMIN";
         return Err(Failure::new(Exit::NoFuse, what, help));
     }
@@ -158,19 +149,12 @@ fn check_fuse(allow_other: bool) -> Result<(), Failure> {
     }
     if fusermount().is_none() {
         let what = "fusermount3 is not installed, and only root can mount without it";
-        return Err(Failure::new(
-            Exit::NoFuse,
-            what,
-            "install it: apt-get install fuse3",
-        ));
+        return Err(Failure::new(Exit::NoFuse, what, "install it: apt-get install fuse3"));
     }
-    let permitted = || {
-        fs::read_to_string("/etc/fuse.conf").is_ok_and(|text| has_line(&text, "user_allow_other"))
-    };
+    let permitted = || fs::read_to_string("/etc/fuse.conf").is_ok_and(|text| has_line(&text, "user_allow_other"));
     if allow_other && !permitted() {
         let what = "only root may let other users in";
-        let help =
-            "leave --allow-other out, or have root write user_allow_other into /etc/fuse.conf";
+        let help = "leave --allow-other out, or have root write user_allow_other into /etc/fuse.conf";
         return Err(Failure::new(Exit::Permission, what, help));
     }
     Ok(())
@@ -183,8 +167,7 @@ fn has_line(text: &str, wanted: &str) -> bool {
 /// The program that mounts and unmounts for an ordinary user.
 pub fn fusermount() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    let mut places =
-        std::env::split_paths(&path).chain([PathBuf::from("/usr/bin"), PathBuf::from("/bin")]);
+    let mut places = std::env::split_paths(&path).chain([PathBuf::from("/usr/bin"), PathBuf::from("/bin")]);
     places.find_map(|dir| {
         let program = dir.join("fusermount3");
         File::open(&program).is_ok().then_some(program)

@@ -20,8 +20,7 @@ pub fn run(args: &StatusArgs, _sources: &Sources) -> Result<(), Failure> {
 }
 
 fn one(registry: &Registry, mountpoint: &Path, json: bool) -> Result<(), Failure> {
-    let status =
-        ask_status(registry, mountpoint).map_err(|error| unanswered(mountpoint, &error))?;
+    let status = ask_status(registry, mountpoint).map_err(|error| unanswered(mountpoint, &error))?;
     match json {
         true => out::json(&status),
         false => print(&status),
@@ -64,12 +63,7 @@ fn all(registry: &Registry, json: bool) -> Result<(), Failure> {
     for mount in Mounts::read()?.ours() {
         if known.iter().all(|entry| entry.mountpoint != mount.point) {
             let unknown = "dead, or of another user".to_owned();
-            rows.push([
-                mount.point.display().to_string(),
-                "?".into(),
-                unknown,
-                "?".into(),
-            ]);
+            rows.push([mount.point.display().to_string(), "?".into(), unknown, "?".into()]);
         }
     }
     match rows.is_empty() {
@@ -86,9 +80,7 @@ fn word(state: State) -> &'static str {
 }
 
 fn print(status: &Status) -> Result<(), Failure> {
-    let Status {
-        kms, keys, journal, ..
-    } = status;
+    let Status { kms, keys, journal, .. } = status;
     let access = if status.read_only {
         "read-only"
     } else {
@@ -115,10 +107,7 @@ fn print(status: &Status) -> Result<(), Failure> {
         ("master key", kms.master_key.clone()),
         (
             "kms requests",
-            format!(
-                "{}, {} failed, last answer {contact}",
-                kms.calls, kms.failures
-            ),
+            format!("{}, {} failed, last answer {contact}", kms.calls, kms.failures),
         ),
         (
             "data keys",
@@ -135,12 +124,7 @@ fn print(status: &Status) -> Result<(), Failure> {
             "journal",
             format!(
                 "{}, {} of {} bytes, {} records, {} checkpoints, {} recovered",
-                journal.mode,
-                journal.bytes,
-                journal.capacity,
-                journal.records,
-                journal.checkpoints,
-                journal.recovered
+                journal.mode, journal.bytes, journal.capacity, journal.records, journal.checkpoints, journal.recovered
             ),
         ),
     ];

@@ -23,9 +23,7 @@ pub fn run(args: &MountpointArgs, _sources: &Sources) -> Result<(), Failure> {
         return Err(Failure::io("changing to", Path::new("/"), &error));
     }
     let registry = preflight::registry();
-    let daemon = registry
-        .find(&mountpoint)
-        .and_then(|entry| Daemon::of(entry.pid));
+    let daemon = registry.find(&mountpoint).and_then(|entry| Daemon::of(entry.pid));
     flush(&registry, &mountpoint)?;
     unmount::unmount(&mountpoint)?;
     match daemon {
@@ -49,11 +47,7 @@ pub fn mounted(path: &Path) -> Result<std::path::PathBuf, Failure> {
         ),
         None => format!("nothing is mounted at {}", path.display()),
     };
-    Err(Failure::new(
-        Exit::NotMounted,
-        what,
-        "`kmsfs status` lists the mounts",
-    ))
+    Err(Failure::new(Exit::NotMounted, what, "`kmsfs status` lists the mounts"))
 }
 
 fn flush(registry: &Registry, mountpoint: &Path) -> Result<(), Failure> {
@@ -64,10 +58,7 @@ fn flush(registry: &Registry, mountpoint: &Path) -> Result<(), Failure> {
                 mountpoint.display(),
                 refusal.what
             );
-            Err(Failure {
-                what,
-                ..refusal.into()
-            })
+            Err(Failure { what, ..refusal.into() })
         }
         // Nobody to ask: it died, or is another user's; what can be unmounted then, may be.
         Ok(_) | Err(ClientError::NoDaemon | ClientError::NotOurs) => Ok(()),
@@ -99,10 +90,7 @@ impl Daemon {
         let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
         match poll(&mut fds, Some(&patience)) {
             Ok(0) => {
-                let what = format!(
-                    "it is unmounted, but its daemon (process {}) has not ended",
-                    self.1
-                );
+                let what = format!("it is unmounted, but its daemon (process {}) has not ended", self.1);
                 Err(Failure::new(
                     Exit::Busy,
                     what,

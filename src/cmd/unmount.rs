@@ -12,12 +12,10 @@ use crate::fuse;
 /// # Errors
 /// [`Exit::Busy`] with those who do, or why it cannot be unmounted.
 pub fn unmount(mountpoint: &Path) -> Result<(), Failure> {
-    fuse::unmount(mountpoint, false).map_err(|error| {
-        match error.raw_os_error().map(Errno::from_raw_os_error) {
-            Some(Errno::BUSY) => busy(mountpoint),
-            Some(_) => Failure::io("unmounting", mountpoint, &error),
-            None => refused(mountpoint, &error),
-        }
+    fuse::unmount(mountpoint, false).map_err(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::BUSY) => busy(mountpoint),
+        Some(_) => Failure::io("unmounting", mountpoint, &error),
+        None => refused(mountpoint, &error),
     })
 }
 

@@ -43,18 +43,10 @@ impl<'a> Sources<'a> {
         let path = named.map_or_else(|| PathBuf::from(DEFAULT_FILE), Path::to_owned);
         let file = match read_bounded(&path) {
             Ok(text) => pairs_of_file(&path, &text)?,
-            Err(error) if error.kind() == ErrorKind::NotFound && named.is_none() => {
-                Pairs::default()
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound && named.is_none() => Pairs::default(),
             Err(error) => {
-                let what = format!(
-                    "the configuration file {} cannot be read: {error}",
-                    path.display()
-                );
-                return Err(ConfigError::new(
-                    what,
-                    "name a file that can be read with --config",
-                ));
+                let what = format!("the configuration file {} cannot be read: {error}", path.display());
+                return Err(ConfigError::new(what, "name a file that can be read with --config"));
             }
         };
         Ok(Self { environment, file })
@@ -98,19 +90,13 @@ fn read_bounded(path: &Path) -> std::io::Result<String> {
 fn pairs_of_file(path: &Path, text: &str) -> Result<Pairs, ConfigError> {
     let wrong = |why: String| {
         let help = "a line is `name = value`, with the names of the long flags";
-        ConfigError::new(
-            format!("the configuration file {}: {why}", path.display()),
-            help,
-        )
+        ConfigError::new(format!("the configuration file {}: {why}", path.display()), help)
     };
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map_or(1, |at| {
-            1 + text[..at.start.min(text.len())].matches('\n').count()
-        });
-        wrong(format!(
-            "line {line}: {}",
-            error.message().replace('\n', " ")
-        ))
+        let line = error
+            .span()
+            .map_or(1, |at| 1 + text[..at.start.min(text.len())].matches('\n').count());
+        wrong(format!("line {line}: {}", error.message().replace('\n', " ")))
     })?;
     let known = all_names();
     let mut pairs = Vec::new();
@@ -123,9 +109,7 @@ fn pairs_of_file(path: &Path, text: &str) -> Result<Pairs, ConfigError> {
             toml::Value::Integer(number) => number.to_string(),
             toml::Value::Boolean(flag) => flag.to_string(),
             _ => {
-                return Err(wrong(format!(
-                    "{name:?} is a text, a whole number, true or false"
-                )));
+                return Err(wrong(format!("{name:?} is a text, a whole number, true or false")));
             }
         };
         pairs.push((name, text.into()));
@@ -147,12 +131,7 @@ pub fn names<L: Args>() -> Vec<String> {
 }
 
 fn all_names() -> Vec<String> {
-    [
-        names::<KmsOptions>(),
-        names::<VolumeOptions>(),
-        names::<MountOptions>(),
-    ]
-    .concat()
+    [names::<KmsOptions>(), names::<VolumeOptions>(), names::<MountOptions>()].concat()
 }
 
 /// Those of `source`'s pairs that are options of `L`, parsed as flags are.
@@ -167,23 +146,13 @@ pub fn parse<L: Layer>(source: &Pairs) -> Result<L, ConfigError> {
             flag.push::<&OsStr>(value);
             flag
         });
-    let command = L::augment_args(
-        Command::new("kmsfs")
-            .no_binary_name(true)
-            .disable_help_flag(true),
-    );
+    let command = L::augment_args(Command::new("kmsfs").no_binary_name(true).disable_help_flag(true));
     let parsed = command
         .try_get_matches_from(flags)
         .and_then(|matches| L::from_arg_matches(&matches));
     parsed.map_err(|error| match Complaint::of(&error) {
-        Some(complaint) => ConfigError::new(
-            format!("{} {}", complaint.what, source.place),
-            complaint.help,
-        ),
-        None => ConfigError::new(
-            format!("a setting is not understood {}", source.place),
-            "see --help",
-        ),
+        Some(complaint) => ConfigError::new(format!("{} {}", complaint.what, source.place), complaint.help),
+        None => ConfigError::new(format!("a setting is not understood {}", source.place), "see --help"),
     })
 }
 
@@ -205,16 +174,12 @@ mod tests {
             "KMSFS_THREADS" => Some("2".into()),
             _ => None,
         };
-        let file =
-            "key-ttl = \"1m\"\nthreads = 1\nkey-cache = 7\nread-only = true\nkms = \"local\"\n";
+        let file = "key-ttl = \"1m\"\nthreads = 1\nkey-cache = 7\nread-only = true\nkms = \"local\"\n";
         let typed = MountOptions {
             threads: Some(3),
             ..MountOptions::default()
         };
-        let settings = sources(&environment, file)
-            .unwrap()
-            .complete(typed)
-            .unwrap();
+        let settings = sources(&environment, file).unwrap().complete(typed).unwrap();
         assert_eq!(settings.threads, Some(3));
         assert_eq!(settings.key_ttl, Some(Duration::from_secs(120)));
         assert_eq!(settings.key_cache, Some(7));
@@ -237,9 +202,7 @@ mod tests {
             .complete(MountOptions::default());
         assert!(value.unwrap_err().what.contains("/etc/x.toml"));
         let environment = |name: &str| (name == "KMSFS_KEY_CACHE").then(|| "many".into());
-        let value = sources(&environment, "")
-            .unwrap()
-            .complete(MountOptions::default());
+        let value = sources(&environment, "").unwrap().complete(MountOptions::default());
         assert!(value.unwrap_err().what.contains("environment"));
     }
 }

@@ -40,12 +40,7 @@ pub struct Behind {
 /// # Errors
 /// [`ConfigError`] for an item that nobody knows.
 pub fn sort(items: &[String]) -> Result<Behind, ConfigError> {
-    let known = [
-        names::<MountOptions>(),
-        names::<VolumeOptions>(),
-        names::<KmsOptions>(),
-    ]
-    .concat();
+    let known = [names::<MountOptions>(), names::<VolumeOptions>(), names::<KmsOptions>()].concat();
     let mut behind = Behind::default();
     behind.own.place = "behind -o".into();
     for item in items.iter().filter(|item| !item.is_empty()) {
@@ -55,8 +50,7 @@ pub fn sort(items: &[String]) -> Result<Behind, ConfigError> {
             behind.own.pairs.push(pair);
         } else if !is_for_others(item) {
             let what = format!("there is no mount option {item:?}");
-            let help =
-                "behind -o stand options of mount(8), or the long flags of `kmsfs mount --help`";
+            let help = "behind -o stand options of mount(8), or the long flags of `kmsfs mount --help`";
             return Err(ConfigError::new(what, help));
         }
     }
@@ -114,10 +108,7 @@ fn is_for_others(item: &str) -> bool {
         "mand",
         "nomand",
     ];
-    OTHERS.contains(&item)
-        || ["x-", "X-", "comment="]
-            .iter()
-            .any(|prefix| item.starts_with(prefix))
+    OTHERS.contains(&item) || ["x-", "X-", "comment="].iter().any(|prefix| item.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -146,18 +137,8 @@ mod tests {
 
     #[test]
     fn unknown_items_are_refused() {
-        assert!(
-            sort(&items("rw,nonsense"))
-                .unwrap_err()
-                .what
-                .contains("nonsense")
-        );
+        assert!(sort(&items("rw,nonsense")).unwrap_err().what.contains("nonsense"));
         let behind = sort(&items("threads=many")).unwrap();
-        assert!(
-            parse::<MountOptions>(&behind.own)
-                .unwrap_err()
-                .what
-                .contains("-o")
-        );
+        assert!(parse::<MountOptions>(&behind.own).unwrap_err().what.contains("-o"));
     }
 }

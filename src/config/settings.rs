@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::layers::parse;
 use super::{ConfigError, KernelOption, Sources, mount_options};
 use crate::cli::{
-    InitArgs, KmsOptions, Layer, MountArgs, MountOptions, OverwriteName, PassphraseSource, Reuse,
-    Size, VolumeOptions, path_bytes,
+    InitArgs, KmsOptions, Layer, MountArgs, MountOptions, OverwriteName, PassphraseSource, Reuse, Size, VolumeOptions,
+    path_bytes,
 };
 use crate::format::Geometry;
 use crate::format::descriptor::{KmsKind, Overwrite};
@@ -147,9 +147,7 @@ impl MountSettings {
         let volume = NewVolume::resolve(args.volume.over(parse(&behind.own)?), sources)?;
         let kms = KmsSettings::resolve(args.kms.over(parse(&behind.own)?), sources)?;
         let backing = absolute(args.dir)?;
-        let mountpoint = args
-            .mountpoint
-            .map_or_else(|| Ok(backing.clone()), absolute)?;
+        let mountpoint = args.mountpoint.map_or_else(|| Ok(backing.clone()), absolute)?;
         Ok(Self {
             backing,
             mountpoint,
@@ -160,20 +158,13 @@ impl MountSettings {
             kernel: behind.kernel,
             kms,
             key_ttl: options.key_ttl.unwrap_or(keys.ttl),
-            key_cache: within(
-                "key-cache",
-                options.key_cache.unwrap_or(keys.capacity),
-                0,
-                KEYS_MAX,
-            )?,
+            key_cache: within("key-cache", options.key_cache.unwrap_or(keys.capacity), 0, KEYS_MAX)?,
             key_reuse: options.key_reuse,
             journal_size: journal_size(&options)?,
             commit_interval: options.commit_interval.unwrap_or(DEFAULT_COMMIT),
             threads: within(
                 "threads",
-                options
-                    .threads
-                    .unwrap_or_else(|| fuse::MountOptions::default().threads),
+                options.threads.unwrap_or_else(|| fuse::MountOptions::default().threads),
                 1,
                 THREADS_MAX,
             )?,
@@ -191,20 +182,12 @@ fn journal_size(options: &MountOptions) -> Result<u64, ConfigError> {
     )
 }
 
-fn within<T: PartialOrd + std::fmt::Display>(
-    name: &str,
-    value: T,
-    min: T,
-    max: T,
-) -> Result<T, ConfigError> {
+fn within<T: PartialOrd + std::fmt::Display>(name: &str, value: T, min: T, max: T) -> Result<T, ConfigError> {
     if min <= value && value <= max {
         return Ok(value);
     }
     let help = format!("{name} is from {min} to {max}");
-    Err(ConfigError::new(
-        format!("{name} {value} is not possible"),
-        help,
-    ))
+    Err(ConfigError::new(format!("{name} {value} is not possible"), help))
 }
 
 fn absolute(path: PathBuf) -> Result<PathBuf, ConfigError> {

@@ -32,17 +32,12 @@ pub enum ClientError {
 ///
 /// # Errors
 /// [`ClientError`].
-pub fn ask(
-    registry: &Registry,
-    mountpoint: &Path,
-    request: Request,
-) -> Result<Answer, ClientError> {
-    let peer =
-        UnixStream::connect(registry.socket(mountpoint)).map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::NoDaemon,
-            ErrorKind::PermissionDenied => ClientError::NotOurs,
-            _ => ClientError::NoAnswer(error),
-        })?;
+pub fn ask(registry: &Registry, mountpoint: &Path, request: Request) -> Result<Answer, ClientError> {
+    let peer = UnixStream::connect(registry.socket(mountpoint)).map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::NoDaemon,
+        ErrorKind::PermissionDenied => ClientError::NotOurs,
+        _ => ClientError::NoAnswer(error),
+    })?;
     let patience = match request {
         Request::Status => STATUS_PATIENCE,
         Request::Lock | Request::Unlock | Request::Flush => WORK_PATIENCE,

@@ -65,10 +65,7 @@ pub fn receive<T: DeserializeOwned>(from: impl Read) -> io::Result<T> {
     let mut line = Vec::new();
     BufReader::new(from.take(LINE_MAX)).read_until(b'\n', &mut line)?;
     if line.pop() != Some(b'\n') {
-        return Err(io::Error::new(
-            ErrorKind::UnexpectedEof,
-            "the line has no end",
-        ));
+        return Err(io::Error::new(ErrorKind::UnexpectedEof, "the line has no end"));
     }
     serde_json::from_slice(&line).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
 }

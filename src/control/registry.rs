@@ -47,17 +47,9 @@ impl Registry {
     /// The registry of this user: `/run/kmsfs` for root, below `XDG_RUNTIME_DIR` or `/tmp` for others;
     /// `KMSFS_RUNTIME_DIR` says otherwise. `variable` looks a name up in the environment.
     pub fn of_user(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Registry {
-        let named = |name| {
-            variable(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let named = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let uid = geteuid();
-        let dir = match (
-            named("KMSFS_RUNTIME_DIR"),
-            uid.is_root(),
-            named("XDG_RUNTIME_DIR"),
-        ) {
+        let dir = match (named("KMSFS_RUNTIME_DIR"), uid.is_root(), named("XDG_RUNTIME_DIR")) {
             (Some(dir), ..) => dir,
             (None, true, _) => "/run/kmsfs".into(),
             (None, false, Some(dir)) => dir.join("kmsfs"),
@@ -83,10 +75,7 @@ impl Registry {
     /// # Errors
     /// It cannot be made, or belongs to somebody else (who could then answer in a mount's name).
     pub fn prepare(&self) -> io::Result<()> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.dir)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         let facts = fs::symlink_metadata(&self.dir)?;
         if !facts.is_dir() || facts.uid() != geteuid().as_raw() {
             let why = format!("{} does not belong to this user", self.dir.display());
@@ -147,8 +136,7 @@ impl Registry {
     #[must_use]
     pub fn find(&self, mountpoint: &Path) -> Option<Entry> {
         let entry = self.read(&self.named(mountpoint, "json"))?;
-        self.living(entry)
-            .filter(|entry| entry.mountpoint == mountpoint)
+        self.living(entry).filter(|entry| entry.mountpoint == mountpoint)
     }
 
     /// Every mount whose daemon lives, by mount point.
@@ -251,11 +239,7 @@ mod tests {
     fn strange_files_are_passed_over() {
         let (_dir, registry) = registry();
         fs::write(registry.dir().join("0.json"), b"{").unwrap();
-        fs::write(
-            registry.dir().join("1.json"),
-            vec![b' '; ENTRY_MAX as usize + 1],
-        )
-        .unwrap();
+        fs::write(registry.dir().join("1.json"), vec![b' '; ENTRY_MAX as usize + 1]).unwrap();
         assert_eq!(registry.list(), []);
     }
 }

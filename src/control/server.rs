@@ -56,11 +56,7 @@ impl Server {
     ///
     /// # Errors
     /// The socket cannot be made, or another daemon answers on it.
-    pub fn start(
-        registry: &Registry,
-        mountpoint: &Path,
-        handler: Arc<dyn Handler>,
-    ) -> io::Result<Server> {
+    pub fn start(registry: &Registry, mountpoint: &Path, handler: Arc<dyn Handler>) -> io::Result<Server> {
         let socket = registry.socket(mountpoint);
         let listener = bind(&socket)?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
@@ -102,10 +98,7 @@ fn bind(socket: &Path) -> io::Result<UnixListener> {
 fn accept_until(stop: &OwnedFd, listener: &UnixListener, handler: &Arc<dyn Handler>) {
     let running = Arc::new(AtomicUsize::new(0));
     loop {
-        let mut fds = [
-            PollFd::new(stop, PollFlags::IN),
-            PollFd::new(listener, PollFlags::IN),
-        ];
+        let mut fds = [PollFd::new(stop, PollFlags::IN), PollFd::new(listener, PollFlags::IN)];
         match poll(&mut fds, None) {
             Ok(_) if !fds[0].revents().is_empty() => return,
             Ok(_) => {}
@@ -133,14 +126,12 @@ fn serve(peer: UnixStream, handler: &Arc<dyn Handler>, running: &Arc<AtomicUsize
     }
     running.fetch_add(1, Ordering::Relaxed);
     let (handler, counter) = (Arc::clone(handler), Arc::clone(running));
-    let thread = Builder::new()
-        .name("control-request".into())
-        .spawn(move || {
-            if let Err(error) = answer(&peer, &*handler) {
-                tracing::debug!("a peer of the control socket was not answered: {error}");
-            }
-            counter.fetch_sub(1, Ordering::Relaxed);
-        });
+    let thread = Builder::new().name("control-request".into()).spawn(move || {
+        if let Err(error) = answer(&peer, &*handler) {
+            tracing::debug!("a peer of the control socket was not answered: {error}");
+        }
+        counter.fetch_sub(1, Ordering::Relaxed);
+    });
     if thread.is_err() {
         running.fetch_sub(1, Ordering::Relaxed);
     }
@@ -158,8 +149,7 @@ fn answer(peer: &UnixStream, handler: &dyn Handler) -> io::Result<()> {
     peer.set_nonblocking(false)?;
     peer.set_read_timeout(Some(PEER_PATIENCE))?;
     peer.set_write_timeout(Some(PEER_PATIENCE))?;
-    let done =
-        |outcome: Result<(), Refusal>| outcome.map_or_else(Answer::Refused, |()| Answer::Done);
+    let done = |outcome: Result<(), Refusal>| outcome.map_or_else(Answer::Refused, |()| Answer::Done);
     let answer = match receive(peer)? {
         Request::Status => Answer::Status(Box::new(handler.status())),
         Request::Lock => done(handler.lock()),
@@ -223,15 +213,10 @@ mod tests {
         };
         assert_eq!(status.mountpoint, "/m");
         assert_eq!(ask(&registry, m, Request::Lock).unwrap(), Answer::Done);
-        assert!(
-            matches!(ask(&registry, m, Request::Unlock), Ok(Answer::Refused(r)) if r.code == 10)
-        );
+        assert!(matches!(ask(&registry, m, Request::Unlock), Ok(Answer::Refused(r)) if r.code == 10));
         drop(server);
         assert!(!registry.socket(m).exists());
-        assert!(matches!(
-            ask(&registry, m, Request::Status),
-            Err(ClientError::NoDaemon)
-        ));
+        assert!(matches!(ask(&registry, m, Request::Status), Err(ClientError::NoDaemon)));
     }
 
     #[test]
@@ -251,10 +236,7 @@ mod tests {
         let mut answer = Vec::new();
         peer.read_to_end(&mut answer).unwrap();
         assert_eq!(answer, b"");
-        assert_eq!(
-            ask(&registry, Path::new("/m"), Request::Flush).unwrap(),
-            Answer::Done
-        );
+        assert_eq!(ask(&registry, Path::new("/m"), Request::Flush).unwrap(), Answer::Done);
     }
 
     #[test]

@@ -35,13 +35,7 @@ impl Cipher {
     /// When the lengths differ, or exceed RFC 8452's 64 GiB: both are mistakes of this program.
     #[must_use]
     #[allow(clippy::expect_used)]
-    pub fn seal(
-        &self,
-        nonce: &[u8; NONCE_LEN],
-        ad: &[u8],
-        plain: &[u8],
-        stored: &mut [u8],
-    ) -> [u8; TAG_LEN] {
+    pub fn seal(&self, nonce: &[u8; NONCE_LEN], ad: &[u8], plain: &[u8], stored: &mut [u8]) -> [u8; TAG_LEN] {
         let buffer = InOutBuf::new(plain, stored).expect("plain and stored are of one length");
         let tag = self.cipher.encrypt_inout_detached(nonce.into(), ad, buffer);
         tag.expect("less than 64 GiB").into()
@@ -99,15 +93,10 @@ mod tests {
             let mut out = vec![0; plain.len()];
             let made = Cipher::new(&key).seal(&nonce, &ad, &plain, &mut out);
             assert_eq!(
-                (
-                    HEXLOWER.encode(&out).as_str(),
-                    HEXLOWER.encode(&made).as_str()
-                ),
+                (HEXLOWER.encode(&out).as_str(), HEXLOWER.encode(&made).as_str()),
                 (stored, tag)
             );
-            Cipher::new(&key)
-                .open(&nonce, &ad, &mut out, &made)
-                .unwrap();
+            Cipher::new(&key).open(&nonce, &ad, &mut out, &made).unwrap();
             assert_eq!(out, plain);
         }
     }

@@ -30,14 +30,7 @@ impl ChunkCipher {
 
     /// Seals consecutive chunks from `first` on: `plain`, whole chunks of `chunk_size` bytes but for the
     /// last, into `stored`, which has the same length. Appends an entry for each to `entries`.
-    pub fn seal_run(
-        &self,
-        first: u64,
-        chunk_size: usize,
-        plain: &[u8],
-        stored: &mut [u8],
-        entries: &mut Vec<Entry>,
-    ) {
+    pub fn seal_run(&self, first: u64, chunk_size: usize, plain: &[u8], stored: &mut [u8], entries: &mut Vec<Entry>) {
         let mut nonces = Nonces::draw(plain.len().div_ceil(chunk_size));
         let pairs = plain.chunks(chunk_size).zip(stored.chunks_mut(chunk_size));
         for (index, (plain, stored)) in (first..).zip(pairs) {
@@ -66,8 +59,7 @@ impl ChunkCipher {
     /// # Errors
     /// [`Tampered`] when it is not this file's chunk `index`.
     pub fn open(&self, index: u64, entry: &Entry, bytes: &mut [u8]) -> Result<(), Tampered> {
-        self.cipher
-            .open(&entry.nonce, &self.ad(index), bytes, &entry.tag)
+        self.cipher.open(&entry.nonce, &self.ad(index), bytes, &entry.tag)
     }
 
     fn ad(&self, index: u64) -> [u8; 32] {
@@ -117,10 +109,7 @@ mod tests {
         let mut stored = vec![0; plain.len()];
         let mut entries = Vec::new();
         cipher(1).seal_run(5, 4096, &plain, &mut stored, &mut entries);
-        assert_eq!(
-            entries.iter().map(Entry::len).collect::<Vec<_>>(),
-            [4096, 4096, 1808]
-        );
+        assert_eq!(entries.iter().map(Entry::len).collect::<Vec<_>>(), [4096, 4096, 1808]);
         let mut chunk = stored[4096..8192].to_vec();
         cipher(1).open(6, &entries[1], &mut chunk).unwrap();
         assert_eq!(chunk, plain[4096..8192]);
@@ -128,10 +117,7 @@ mod tests {
         assert_eq!(cipher(1).open(5, &entries[1], &mut again()), Err(Tampered));
         assert_eq!(cipher(2).open(6, &entries[1], &mut again()), Err(Tampered));
         assert_eq!(cipher(1).open(6, &entries[0], &mut again()), Err(Tampered));
-        assert_eq!(
-            cipher(1).open(6, &entries[1], &mut again()[..4095]),
-            Err(Tampered)
-        );
+        assert_eq!(cipher(1).open(6, &entries[1], &mut again()[..4095]), Err(Tampered));
     }
 
     #[test]

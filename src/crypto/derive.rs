@@ -62,8 +62,7 @@ pub fn volume_keys(volume_key: &Key, volume: VolumeId) -> VolumeKeys {
 fn expand(key: &Key, salt: &[u8], label: &[u8]) -> Key {
     let mut bytes = Zeroizing::new([0; 32]);
     let hkdf = Hkdf::<Sha256>::new(Some(salt), key.expose());
-    hkdf.expand(label, &mut *bytes)
-        .expect("32 bytes can be derived");
+    hkdf.expand(label, &mut *bytes).expect("32 bytes can be derived");
     Key::from_slice(&*bytes).expect("they are 32")
 }
 
@@ -90,9 +89,6 @@ mod tests {
         ];
         let distinct: std::collections::HashSet<_> = all.iter().map(|key| *key.expose()).collect();
         assert_eq!(distinct.len(), all.len());
-        assert_eq!(
-            a.content.expose(),
-            file_keys(&key, volume, one).content.expose()
-        );
+        assert_eq!(a.content.expose(), file_keys(&key, volume, one).content.expose());
     }
 }

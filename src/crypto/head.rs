@@ -9,20 +9,14 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::{FileKeys, Key, Tampered, VolumeKeys};
-use crate::format::head::{
-    CONTENT_MAC, HEAD_LEN, Head, MAC_LEN, MACED_LEN, OWN_LEN, RawHead, VOLUME_MAC,
-};
+use crate::format::head::{CONTENT_MAC, HEAD_LEN, Head, MAC_LEN, MACED_LEN, OWN_LEN, RawHead, VOLUME_MAC};
 use crate::format::{FormatError, NodeId, VolumeId};
 
 /// The image of `head` with both MACs: 2048 bytes for a body in chunks, 1024 for an inline one.
 ///
 /// # Errors
 /// [`FormatError`] when the head cannot be written; see [`Head::image`].
-pub fn seal_head(
-    head: &Head,
-    file: &FileKeys,
-    volume: &VolumeKeys,
-) -> Result<Vec<u8>, FormatError> {
+pub fn seal_head(head: &Head, file: &FileKeys, volume: &VolumeKeys) -> Result<Vec<u8>, FormatError> {
     let mut image = head.image()?;
     let own = content_mac(&image, &file.header).finalize().into_bytes();
     image[CONTENT_MAC].copy_from_slice(&own);
@@ -35,12 +29,7 @@ pub fn seal_head(
 ///
 /// # Errors
 /// [`Tampered`] when it is damaged, of another volume or of another file.
-pub fn open_head(
-    raw: &RawHead,
-    volume: VolumeId,
-    node: NodeId,
-    keys: &VolumeKeys,
-) -> Result<Head, Tampered> {
+pub fn open_head(raw: &RawHead, volume: VolumeId, node: NodeId, keys: &VolumeKeys) -> Result<Head, Tampered> {
     let vouched = volume_mac(&raw.image, &keys.headers).verify_slice(&raw.image[VOLUME_MAC]);
     vouched.map_err(|_| Tampered)?;
     if raw.head.volume != volume || raw.head.node != node {
@@ -91,26 +80,16 @@ mod tests {
     fn keys() -> (FileKeys, VolumeKeys) {
         let key = Key::from_slice(&[7; 32]).unwrap();
         let volume = VolumeId([1; 16]);
-        (
-            file_keys(&key, volume, NodeId([2; 16])),
-            volume_keys(&key, volume),
-        )
+        (file_keys(&key, volume, NodeId([2; 16])), volume_keys(&key, volume))
     }
 
     #[test]
     fn every_bit_of_a_head_counts() {
         let (file, volume) = keys();
-        let head = sample(
-            1 << 32,
-            Body::Chunked,
-            vec![GroupRun { first: 3, count: 4 }],
-        );
+        let head = sample(1 << 32, Body::Chunked, vec![GroupRun { first: 3, count: 4 }]);
         let image = seal_head(&head, &file, &volume).unwrap();
         let raw = RawHead::parse(&image).unwrap().unwrap();
-        assert_eq!(
-            open_head(&raw, head.volume, head.node, &volume),
-            Ok(head.clone())
-        );
+        assert_eq!(open_head(&raw, head.volume, head.node, &volume), Ok(head.clone()));
         check_commitment(&raw, &file).unwrap();
         for bit in 0..image.len() * 8 {
             let mut image = image.clone();
@@ -118,10 +97,7 @@ mod tests {
             let Ok(Some(raw)) = RawHead::parse(&image) else {
                 continue;
             };
-            assert!(
-                open_head(&raw, head.volume, head.node, &volume).is_err(),
-                "bit {bit}"
-            );
+            assert!(open_head(&raw, head.volume, head.node, &volume).is_err(), "bit {bit}");
         }
     }
 
@@ -132,14 +108,8 @@ mod tests {
         let raw = RawHead::parse(&seal_head(&head, &file, &volume).unwrap())
             .unwrap()
             .unwrap();
-        assert_eq!(
-            open_head(&raw, head.volume, NodeId([9; 16]), &volume),
-            Err(Tampered)
-        );
-        assert_eq!(
-            open_head(&raw, VolumeId([9; 16]), head.node, &volume),
-            Err(Tampered)
-        );
+        assert_eq!(open_head(&raw, head.volume, NodeId([9; 16]), &volume), Err(Tampered));
+        assert_eq!(open_head(&raw, VolumeId([9; 16]), head.node, &volume), Err(Tampered));
         let other = file_keys(&Key::random(), head.volume, head.node);
         assert_eq!(check_commitment(&raw, &other), Err(Tampered));
     }

@@ -28,13 +28,7 @@ pub struct StoredName {
 
 /// Seals the name `plain` that the directory `parent` has for `node`.
 #[must_use]
-pub fn seal_name(
-    keys: &VolumeKeys,
-    parent: NodeId,
-    node: NodeId,
-    flags: NameFlags,
-    plain: &[u8],
-) -> StoredName {
+pub fn seal_name(keys: &VolumeKeys, parent: NodeId, node: NodeId, flags: NameFlags, plain: &[u8]) -> StoredName {
     let mut sealed = vec![0; TAG_LEN + plain.len()];
     let (tag, bytes) = sealed.split_at_mut(TAG_LEN);
     let made = Cipher::new(&keys.names).seal(&NONCE, &ad(parent, node, flags), plain, bytes);
@@ -58,12 +52,7 @@ pub fn seal_name(
 ///
 /// # Errors
 /// [`Tampered`] when nobody with the key has given this name to this node in this directory.
-pub fn open_name(
-    keys: &VolumeKeys,
-    parent: NodeId,
-    name: &RawName,
-    side: Option<&[u8]>,
-) -> Result<Vec<u8>, Tampered> {
+pub fn open_name(keys: &VolumeKeys, parent: NodeId, name: &RawName, side: Option<&[u8]>) -> Result<Vec<u8>, Tampered> {
     let sealed = match (&name.sealed, side) {
         (Sealed::Short(sealed), _) => sealed,
         (Sealed::Long(expected), Some(side)) if digest(side) == *expected => side,
@@ -131,10 +120,7 @@ mod tests {
         let two = seal_name(&keys(), parent, node, NameFlags::NONE, &[b'b'; 200]);
         let raw = RawName::parse(one.text.as_bytes()).unwrap();
         assert_eq!(open_name(&keys(), parent, &raw, None), Err(Tampered));
-        assert_eq!(
-            open_name(&keys(), parent, &raw, two.side.as_deref()),
-            Err(Tampered)
-        );
+        assert_eq!(open_name(&keys(), parent, &raw, two.side.as_deref()), Err(Tampered));
         assert_eq!(open_name(&keys(), parent, &raw, Some(&[])), Err(Tampered));
     }
 }

@@ -115,19 +115,13 @@ mod tests {
         assert!(Key::from_slice(&[1; 31]).is_none());
         assert!(Key::from_slice(&[1; 33]).is_none());
         assert!(Key::from_slice(&[]).is_none());
-        assert_eq!(
-            Key::from_slice(&[7; 32]).unwrap().duplicate().expose(),
-            &[7; 32]
-        );
+        assert_eq!(Key::from_slice(&[7; 32]).unwrap().duplicate().expose(), &[7; 32]);
     }
 
     #[test]
     fn secrets_are_not_printed() {
         assert_eq!(format!("{:?}", Key::from_slice(&[7; 32])), "Some(Key(..))");
-        assert_eq!(
-            format!("{:?}", SecretBytes::new(b"pass".to_vec())),
-            "SecretBytes(..)"
-        );
+        assert_eq!(format!("{:?}", SecretBytes::new(b"pass".to_vec())), "SecretBytes(..)");
         assert_eq!(SecretBytes::new(b"pass".to_vec()).expose(), b"pass");
     }
 

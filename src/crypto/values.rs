@@ -36,24 +36,13 @@ impl Purpose {
 
 /// Seals `plain` for `purpose` on `node`.
 #[must_use]
-pub fn seal_value(
-    keys: &VolumeKeys,
-    purpose: Purpose,
-    node: NodeId,
-    context: &[u8],
-    plain: &[u8],
-) -> Vec<u8> {
+pub fn seal_value(keys: &VolumeKeys, purpose: Purpose, node: NodeId, context: &[u8], plain: &[u8]) -> Vec<u8> {
     let nonce = match purpose {
         Purpose::XattrName => [0; NONCE_LEN],
         Purpose::SymlinkTarget | Purpose::XattrValue => random_bytes(),
     };
     let mut sealed = vec![0; OVERHEAD + plain.len()];
-    let tag = Cipher::new(&keys.values).seal(
-        &nonce,
-        &ad(purpose, node, context),
-        plain,
-        &mut sealed[OVERHEAD..],
-    );
+    let tag = Cipher::new(&keys.values).seal(&nonce, &ad(purpose, node, context), plain, &mut sealed[OVERHEAD..]);
     sealed[..NONCE_LEN].copy_from_slice(&nonce);
     sealed[NONCE_LEN..OVERHEAD].copy_from_slice(&tag);
     sealed
@@ -92,13 +81,8 @@ mod tests {
         let keys = volume_keys(&Key::from_slice(&[7; 32]).unwrap(), VolumeId([1; 16]));
         let (one, two) = (NodeId([1; 16]), NodeId([2; 16]));
         let sealed = seal_value(&keys, Purpose::XattrValue, one, b"user.a", b"value");
-        let open = |purpose, node, context: &[u8], sealed: &[u8]| {
-            open_value(&keys, purpose, node, context, sealed)
-        };
-        assert_eq!(
-            open(Purpose::XattrValue, one, b"user.a", &sealed).unwrap(),
-            b"value"
-        );
+        let open = |purpose, node, context: &[u8], sealed: &[u8]| open_value(&keys, purpose, node, context, sealed);
+        assert_eq!(open(Purpose::XattrValue, one, b"user.a", &sealed).unwrap(), b"value");
         assert!(open(Purpose::XattrValue, two, b"user.a", &sealed).is_err());
         assert!(open(Purpose::XattrValue, one, b"user.b", &sealed).is_err());
         assert!(open(Purpose::SymlinkTarget, one, b"user.a", &sealed).is_err());

@@ -252,10 +252,7 @@ mod tests {
         let descriptor = sample();
         let maced = descriptor.to_maced().unwrap();
         let raw = RawDescriptor::parse(&with_mac(&maced, &[5; 32])).unwrap();
-        assert_eq!(
-            (raw.descriptor, raw.maced, raw.mac),
-            (descriptor, maced, [5; 32])
-        );
+        assert_eq!((raw.descriptor, raw.maced, raw.mac), (descriptor, maced, [5; 32]));
     }
 
     #[test]

@@ -15,9 +15,7 @@ pub const ENTRY_LEN: usize = 32;
 /// The length needs no protection of its own: the AEAD's tag is over exactly so many bytes. A length of
 /// zero is a **hole**: its tag, over nothing but the associated data, says that somebody who had the key
 /// left this chunk empty, so a chunk that was zeroed or cut off can not pass for one.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Entry {
     /// A fresh random nonce for every seal.

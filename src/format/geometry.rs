@@ -157,15 +157,9 @@ mod tests {
     fn the_numbers_of_format_md() {
         let g = Geometry::new(4096).unwrap();
         assert_eq!((g.entry_offset(0), g.chunk_offset(0)), (2048, 4096));
-        assert_eq!(
-            (g.entry_offset(63), g.chunk_offset(63)),
-            (4064, 262_144 - 4096 + 4096)
-        );
+        assert_eq!((g.entry_offset(63), g.chunk_offset(63)), (4064, 262_144 - 4096 + 4096));
         assert_eq!((g.entry_offset(64), g.chunk_offset(64)), (266_240, 270_336));
-        assert_eq!(
-            (g.entry_offset(192), g.chunk_offset(192)),
-            (794_624, 798_720)
-        );
+        assert_eq!((g.entry_offset(192), g.chunk_offset(192)), (794_624, 798_720));
         assert_eq!(g.stored_len(4096), 8192);
         assert_eq!(g.stored_len(5000), 9096);
     }

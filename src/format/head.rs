@@ -50,19 +50,7 @@ pub enum Body {
 }
 
 /// Feature bits, as ext4 has them. Format 1 knows none; who meets one that it does not know …
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-    Unaligned,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Features {
     /// … may ignore it,
@@ -273,9 +261,7 @@ impl Head {
     /// Whether `group` lies in an absent run.
     #[must_use]
     pub fn is_absent(&self, group: u64) -> bool {
-        let after = self
-            .absent
-            .partition_point(|run| u64::from(run.first) <= group);
+        let after = self.absent.partition_point(|run| u64::from(run.first) <= group);
         after > 0 && group < self.absent[after - 1].end()
     }
 }
@@ -396,10 +382,7 @@ pub(crate) mod tests {
 
     #[test]
     fn one_state_has_one_spelling() {
-        let touching = vec![
-            GroupRun { first: 1, count: 1 },
-            GroupRun { first: 2, count: 1 },
-        ];
+        let touching = vec![GroupRun { first: 1, count: 1 }, GroupRun { first: 2, count: 1 }];
         let image = sample(1 << 30, Body::Chunked, touching).image().unwrap();
         assert!(RawHead::parse(&image).is_err());
         let beyond = vec![GroupRun { first: 1, count: 1 }];
@@ -411,15 +394,9 @@ pub(crate) mod tests {
     fn a_newer_format_is_named_as_such() {
         let mut image = sample(1, Body::Chunked, vec![]).image().unwrap();
         image[8] = 2;
-        assert!(matches!(
-            RawHead::parse(&image),
-            Err(FormatError::Newer { .. })
-        ));
+        assert!(matches!(RawHead::parse(&image), Err(FormatError::Newer { .. })));
         image[8] = 1;
         image[24] = 1;
-        assert!(matches!(
-            RawHead::parse(&image),
-            Err(FormatError::Newer { .. })
-        ));
+        assert!(matches!(RawHead::parse(&image), Err(FormatError::Newer { .. })));
     }
 }

@@ -231,10 +231,7 @@ impl Parts<'_> {
     pub fn write(&self, sequence: u64, salt: u64, out: &mut Vec<u8>) -> Vec<usize> {
         let start = out.len();
         let head = self.head.unwrap_or_default();
-        let head_stored = head
-            .iter()
-            .rposition(|byte| *byte != 0)
-            .map_or(0, |at| at + 1);
+        let head_stored = head.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
         out.resize(start + RECORD_HEADER_LEN, 0);
         out.extend_from_slice(self.hint);
         out.extend_from_slice(&head[..head_stored]);
@@ -317,9 +314,7 @@ impl Kind {
 #[must_use]
 pub fn claimed_len(header: &[u8], sequence: u64, salt: u64) -> Option<usize> {
     let (layout, _) = RecordLayout::read_from_prefix(header).ok()?;
-    let ours = layout.magic == RECORD_MAGIC
-        && layout.sequence.get() == sequence
-        && layout.salt.get() == salt;
+    let ours = layout.magic == RECORD_MAGIC && layout.sequence.get() == sequence && layout.salt.get() == salt;
     let len = layout.len.get() as usize;
     (ours && len >= RECORD_HEADER_LEN).then_some(len)
 }
@@ -376,11 +371,7 @@ fn read_head(layout: &RecordLayout, rest: &mut Cursor<'_>) -> Option<Option<Vec<
     Some(Some(head))
 }
 
-fn read_runs<'a>(
-    layout: &RecordLayout,
-    geometry: Geometry,
-    rest: &mut Cursor<'a>,
-) -> Option<Vec<(Run<'a>, usize)>> {
+fn read_runs<'a>(layout: &RecordLayout, geometry: Geometry, rest: &mut Cursor<'a>) -> Option<Vec<(Run<'a>, usize)>> {
     let table = rest.take((layout.runs.get() as usize).checked_mul(RUN_LEN)?)?;
     let table = <[RunLayout]>::ref_from_bytes(table).ok()?;
     let entries = rest.take((layout.entries.get() as usize).checked_mul(ENTRY_LEN)?)?;

@@ -22,9 +22,7 @@ pub struct WrappedKey {
 }
 
 /// Room for one wrapped key, or none.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Slot {
     /// 1 when a key is in the slot, 0 when not.

@@ -84,7 +84,11 @@ impl Fs {
     /// As mkdir(2).
     pub fn make_directory(&self, parent: u64, name: &[u8], mode: u32, caller: &Caller) -> Result<Found> {
         let made = self.make(parent, name, caller, |site| {
-            Ok(mkdirat(site.directory, site.stored, Mode::from_raw_mode(mode & 0o7777))?)
+            Ok(mkdirat(
+                site.directory,
+                site.stored,
+                Mode::from_raw_mode(mode & 0o7777),
+            )?)
         });
         Ok(made?.0)
     }
@@ -122,14 +126,7 @@ impl Fs {
     ///
     /// # Errors
     /// As open(2) with `O_CREAT`.
-    pub fn create(
-        &self,
-        parent: u64,
-        name: &[u8],
-        mode: u32,
-        how: OpenHow,
-        caller: &Caller,
-    ) -> Result<(Found, u64)> {
+    pub fn create(&self, parent: u64, name: &[u8], mode: u32, how: OpenHow, caller: &Caller) -> Result<(Found, u64)> {
         let mode = Mode::from_raw_mode(mode & 0o7777);
         let made = self.make(parent, name, caller, |site| {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -56,12 +56,7 @@ impl Fs {
     ///
     /// # Errors
     /// When the names cannot be loaded.
-    pub fn list(
-        &self,
-        handle: u64,
-        offset: u64,
-        mut fill: impl FnMut(Listed<'_>) -> bool,
-    ) -> Result<()> {
+    pub fn list(&self, handle: u64, offset: u64, mut fill: impl FnMut(Listed<'_>) -> bool) -> Result<()> {
         let handle = self.handles.directory(handle)?;
         let listing = self.listing(&handle, offset)?;
         for (item, next) in from(&listing, offset) {
@@ -76,12 +71,7 @@ impl Fs {
     ///
     /// # Errors
     /// When the names cannot be loaded.
-    pub fn list_plus(
-        &self,
-        handle: u64,
-        offset: u64,
-        mut fill: impl FnMut(ListedPlus<'_>) -> bool,
-    ) -> Result<()> {
+    pub fn list_plus(&self, handle: u64, offset: u64, mut fill: impl FnMut(ListedPlus<'_>) -> bool) -> Result<()> {
         let handle = self.handles.directory(handle)?;
         let listing = self.listing(&handle, offset)?;
         let directory = self.directory(&handle.inode)?;
@@ -90,8 +80,8 @@ impl Fs {
                 b"." | b".." => None,
                 name => {
                     let names = self.names(&handle.inode)?;
-                    let admitted = entry(&names, name)
-                        .and_then(|entry| self.admit(&handle.inode, &directory, name, entry));
+                    let admitted =
+                        entry(&names, name).and_then(|entry| self.admit(&handle.inode, &directory, name, entry));
                     match admitted {
                         Err(error) if error.code() == Errno::NOENT => continue,
                         Err(error) => {
@@ -180,8 +170,5 @@ fn listed(item: &Item, next: u64) -> Listed<'_> {
 /// The items from `offset` on, each with the offset after it.
 fn from(listing: &[Item], offset: u64) -> impl Iterator<Item = (&Item, u64)> {
     let skip = usize::try_from(offset).unwrap_or(usize::MAX);
-    (1u64..)
-        .zip(listing)
-        .skip(skip)
-        .map(|(next, item)| (item, next))
+    (1u64..).zip(listing).skip(skip).map(|(next, item)| (item, next))
 }

@@ -32,10 +32,7 @@ impl FsError {
     /// An everyday answer.
     #[must_use]
     pub fn errno(errno: Errno) -> Self {
-        Self {
-            errno,
-            report: None,
-        }
+        Self { errno, report: None }
     }
 
     /// Something in the backing is not what kmsfs wrote there: `EIO`, and a line in the log.
@@ -100,9 +97,7 @@ impl From<Errno> for FsError {
     fn from(errno: Errno) -> Self {
         match errno {
             // The daemon's own limits are no news for the caller and all the more for the operator.
-            Errno::MFILE | Errno::NFILE => {
-                Self::failed(Errno::NFILE, "the daemon is out of file descriptors")
-            }
+            Errno::MFILE | Errno::NFILE => Self::failed(Errno::NFILE, "the daemon is out of file descriptors"),
             Errno::IO => Self::failed(errno, "the backing reports an I/O error"),
             _ => Self::errno(errno),
         }

@@ -87,10 +87,7 @@ impl Handles {
     /// `EBADF`.
     pub fn file(&self, number: u64) -> Result<Arc<FileHandle>> {
         let files = self.files.read();
-        files
-            .get(&number)
-            .cloned()
-            .ok_or(FsError::errno(Errno::BADF))
+        files.get(&number).cloned().ok_or(FsError::errno(Errno::BADF))
     }
 
     /// The open directory `number`.
@@ -99,10 +96,7 @@ impl Handles {
     /// `EBADF`.
     pub fn directory(&self, number: u64) -> Result<Arc<DirectoryHandle>> {
         let directories = self.directories.read();
-        directories
-            .get(&number)
-            .cloned()
-            .ok_or(FsError::errno(Errno::BADF))
+        directories.get(&number).cloned().ok_or(FsError::errno(Errno::BADF))
     }
 
     /// Takes `number` out; what it stood for closes when the last call that uses it is done.

@@ -233,11 +233,7 @@ impl Inodes {
     /// The inode `ino`, if somebody knows it.
     #[must_use]
     pub fn peek(&self, ino: u64) -> Option<Arc<Inode>> {
-        self.state
-            .lock()
-            .slots
-            .get(&ino)
-            .map(|slot| slot.inode.clone())
+        self.state.lock().slots.get(&ino).map(|slot| slot.inode.clone())
     }
 
     /// How `ino` is reached.
@@ -258,10 +254,7 @@ impl Inodes {
         let mut state = self.state.lock();
         if let Some(slot) = state.slots.get_mut(&known.ino) {
             if (slot.inode.node, slot.inode.kind) != (known.node, known.kind) {
-                let what = format!(
-                    "{} bears the inode number of another node",
-                    known.link.stored
-                );
+                let what = format!("{} bears the inode number of another node", known.link.stored);
                 return Err(FsError::damaged(what));
             }
             slot.lookups += 1;

@@ -35,20 +35,8 @@ impl Fs {
         };
         let placed = self.place(&directory, &parent, inode.node, flags, &Label::new(name))?;
         let linked = self.on(&inode, |spot| match spot {
-            Spot::Named(from, stored) => linkat(
-                from,
-                &**stored,
-                &directory,
-                &*placed.stored,
-                AtFlags::empty(),
-            ),
-            Spot::Held(_) => linkat(
-                CWD,
-                spot.path(),
-                &directory,
-                &*placed.stored,
-                AtFlags::SYMLINK_FOLLOW,
-            ),
+            Spot::Named(from, stored) => linkat(from, &**stored, &directory, &*placed.stored, AtFlags::empty()),
+            Spot::Held(_) => linkat(CWD, spot.path(), &directory, &*placed.stored, AtFlags::SYMLINK_FOLLOW),
         });
         if let Err(error) = linked {
             remove_side(directory.as_fd(), &placed.stored);

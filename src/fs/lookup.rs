@@ -29,18 +29,10 @@ impl Fs {
     }
 
     /// Makes the node of `entry` known. Counts one look-up.
-    pub(super) fn admit(
-        &self,
-        parent: &Inode,
-        directory: &Arc<OwnedFd>,
-        name: &[u8],
-        entry: &Entry,
-    ) -> Result<Found> {
+    pub(super) fn admit(&self, parent: &Inode, directory: &Arc<OwnedFd>, name: &[u8], entry: &Entry) -> Result<Found> {
         let spot = Spot::Named(directory.clone(), entry.stored.clone());
         let stat = spot.stat().map_err(|errno| match errno {
-            Errno::NOENT => {
-                FsError::failed(errno, format!("{} vanished from the backing", entry.stored))
-            }
+            Errno::NOENT => FsError::failed(errno, format!("{} vanished from the backing", entry.stored)),
             other => other.into(),
         })?;
         let subject = Subject {

@@ -4,9 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
 use lru::LruCache;
-use parking_lot::{
-    MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLockReadGuard, RwLockWriteGuard,
-};
+use parking_lot::{MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLockReadGuard, RwLockWriteGuard};
 use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 
@@ -76,22 +74,13 @@ impl Fs {
     }
 
     /// The names of `inode`, to change; `directory` is its open directory.
-    pub(super) fn names_mut<'a>(
-        &self,
-        inode: &'a Arc<Inode>,
-        directory: &OwnedFd,
-    ) -> Result<NamesMut<'a>> {
+    pub(super) fn names_mut<'a>(&self, inode: &'a Arc<Inode>, directory: &OwnedFd) -> Result<NamesMut<'a>> {
         let mut guard = inode.names()?.write();
         self.load(inode, directory, &mut guard)?;
         RwLockWriteGuard::try_map(guard, Option::as_mut).map_err(|_| FsError::errno(Errno::IO))
     }
 
-    fn load(
-        &self,
-        inode: &Arc<Inode>,
-        directory: &OwnedFd,
-        names: &mut Option<Index>,
-    ) -> Result<()> {
+    fn load(&self, inode: &Arc<Inode>, directory: &OwnedFd, names: &mut Option<Index>) -> Result<()> {
         if names.is_some() {
             return Ok(());
         }

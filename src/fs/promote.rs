@@ -73,9 +73,7 @@ impl Fs {
             stored: placed.stored.clone(),
             ..link.clone()
         };
-        let gone = self
-            .inodes
-            .renamed(inode.ino, link.parent, &link.plain, promoted);
+        let gone = self.inodes.renamed(inode.ino, link.parent, &link.plain, promoted);
         names.insert(
             &link.plain,
             Entry {
@@ -125,9 +123,7 @@ impl Promoter {
             }
             fs.promote();
         };
-        let thread = std::thread::Builder::new()
-            .name("kmsfs-promote".into())
-            .spawn(run)?;
+        let thread = std::thread::Builder::new().name("kmsfs-promote".into()).spawn(run)?;
         Ok(Self {
             stop: Some(stop),
             thread: Some(thread),

@@ -66,9 +66,7 @@ impl Fs {
         let stat = stat(open.as_fd(), "")?;
         self.same_device(&stat)?;
         if self.ino_of(stat.inode) != ino {
-            return Err(FsError::damaged(format!(
-                "{stored}: another directory is in its place"
-            )));
+            return Err(FsError::damaged(format!("{stored}: another directory is in its place")));
         }
         Ok(open)
     }

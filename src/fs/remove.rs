@@ -22,9 +22,7 @@ impl Guards<'_> {
     /// The names of the directory `ino`, which is one of those guarded.
     pub fn names(&mut self, ino: u64) -> Result<&mut Index> {
         let guard = self.0.iter_mut().find(|(guarded, _)| *guarded == ino);
-        guard
-            .map(|(_, names)| &mut **names)
-            .ok_or(FsError::errno(Errno::IO))
+        guard.map(|(_, names)| &mut **names).ok_or(FsError::errno(Errno::IO))
     }
 }
 
@@ -167,13 +165,7 @@ impl Fs {
         Ok(())
     }
 
-    pub(super) fn unname(
-        &self,
-        parent: &Folder,
-        name: &[u8],
-        entry: &Entry,
-        held: Option<Arc<OwnedFd>>,
-    ) {
+    pub(super) fn unname(&self, parent: &Folder, name: &[u8], entry: &Entry, held: Option<Arc<OwnedFd>>) {
         let ino = self.ino_of(entry.inode);
         let gone = self.inodes.unnamed(ino, parent.inode.ino, name, held);
         self.let_go(gone);

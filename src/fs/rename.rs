@@ -46,10 +46,7 @@ impl Fs {
         check_name(name)?;
         check_name(new_name)?;
         let (from, to) = (self.folder(parent)?, self.folder(new_parent)?);
-        let from = End {
-            folder: &from,
-            name,
-        };
+        let from = End { folder: &from, name };
         let to = End {
             folder: &to,
             name: new_name,
@@ -65,14 +62,7 @@ impl Fs {
             wanted.extend(&victim);
             let mut guards = self.guard(&wanted)?;
             if target(guards.names(to.folder.inode.ino)?, to.name)? == expected {
-                return self.rename_guarded(
-                    &from,
-                    &to,
-                    expected,
-                    victim.as_ref(),
-                    how,
-                    &mut guards,
-                );
+                return self.rename_guarded(&from, &to, expected, victim.as_ref(), how, &mut guards);
             }
         }
         Err(FsError::errno(Errno::BUSY))
@@ -127,9 +117,7 @@ impl Fs {
         guards: &mut Guards<'_>,
     ) -> Result<()> {
         let held = match target {
-            Some(target) if target.kind == Kind::Directory => {
-                self.folder_of(target)?.map(|folder| folder.open)
-            }
+            Some(target) if target.kind == Kind::Directory => self.folder_of(target)?.map(|folder| folder.open),
             Some(target) => self.hold(to.folder, target)?,
             None => None,
         };
@@ -150,12 +138,7 @@ impl Fs {
     }
 
     /// Renames the stored name of `source` to one for `label` in `to`; one call of the backing.
-    fn move_entry(
-        &self,
-        (from, source): (&Folder, &Entry),
-        to: &Folder,
-        label: &Label,
-    ) -> Result<Entry> {
+    fn move_entry(&self, (from, source): (&Folder, &Entry), to: &Folder, label: &Label) -> Result<Entry> {
         let placed = self.place(&to.open, &to.inode, source.node, source.flags, label)?;
         if let Err(error) = renameat(&from.open, &*source.stored, &to.open, &*placed.stored) {
             remove_side(to.open.as_fd(), &placed.stored);
@@ -170,13 +153,7 @@ impl Fs {
     }
 
     /// Takes the moved entry into the index and the table.
-    fn settle(
-        &self,
-        from: &End<'_>,
-        to: &End<'_>,
-        moved: Entry,
-        guards: &mut Guards<'_>,
-    ) -> Result<()> {
+    fn settle(&self, from: &End<'_>, to: &End<'_>, moved: Entry, guards: &mut Guards<'_>) -> Result<()> {
         let link = Link {
             parent: to.folder.inode.ino,
             plain: to.name.into(),
@@ -184,9 +161,7 @@ impl Fs {
         };
         let ino = self.ino_of(moved.inode);
         guards.names(to.folder.inode.ino)?.insert(to.name, moved);
-        let gone = self
-            .inodes
-            .renamed(ino, from.folder.inode.ino, from.name, link);
+        let gone = self.inodes.renamed(ino, from.folder.inode.ino, from.name, link);
         self.let_go(gone);
         self.tell_store(ino);
         Ok(())
@@ -203,8 +178,7 @@ impl Fs {
         let between = format!(".kmsfs-exchange-{}", NodeId::random());
         let between = Label::new(between.as_bytes());
         let aside = self.move_entry((to.folder, target), to.folder, &between)?;
-        let back =
-            |aside: &Entry| self.move_entry((to.folder, aside), to.folder, &Label::new(to.name));
+        let back = |aside: &Entry| self.move_entry((to.folder, aside), to.folder, &Label::new(to.name));
         let forth = match self.move_entry((from.folder, source), to.folder, &Label::new(to.name)) {
             Ok(forth) => forth,
             Err(error) => {
@@ -222,21 +196,9 @@ impl Fs {
     fn whiteout(&self, from: &End<'_>, guards: &mut Guards<'_>) -> Result<()> {
         let node = NodeId::random();
         let (folder, flags) = (from.folder, NameFlags::NONE);
-        let placed = self.place(
-            &folder.open,
-            &folder.inode,
-            node,
-            flags,
-            &Label::new(from.name),
-        )?;
+        let placed = self.place(&folder.open, &folder.inode, node, flags, &Label::new(from.name))?;
         let mode = Mode::empty();
-        mknodat(
-            &folder.open,
-            &*placed.stored,
-            FileType::CharacterDevice,
-            mode,
-            0,
-        )?;
+        mknodat(&folder.open, &*placed.stored, FileType::CharacterDevice, mode, 0)?;
         let stat = stat(folder.open.as_fd(), &placed.stored)?;
         let entry = Entry {
             stored: placed.stored,
@@ -259,10 +221,7 @@ fn target(names: &Index, name: &[u8]) -> Result<Option<Entry>> {
 }
 
 fn check_kinds(source: &Entry, target: &Entry) -> Result<()> {
-    match (
-        source.kind == Kind::Directory,
-        target.kind == Kind::Directory,
-    ) {
+    match (source.kind == Kind::Directory, target.kind == Kind::Directory) {
         (true, false) => Err(FsError::errno(Errno::NOTDIR)),
         (false, true) => Err(FsError::errno(Errno::ISDIR)),
         _ => Ok(()),

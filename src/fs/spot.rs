@@ -5,9 +5,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{
-    AtFlags, Gid, Mode, OFlags, Timestamps, Uid, chownat, openat, readlinkat, utimensat,
-};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timestamps, Uid, chownat, openat, readlinkat, utimensat};
 use rustix::io::{self, Errno};
 
 use crate::sys::stat::{Kind, Stat, stat};
@@ -40,9 +38,7 @@ impl Spot {
     pub fn open(&self, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         match self {
-            Self::Named(directory, name) => {
-                openat(directory, &**name, flags | OFlags::NOFOLLOW, Mode::empty())
-            }
+            Self::Named(directory, name) => openat(directory, &**name, flags | OFlags::NOFOLLOW, Mode::empty()),
             Self::Held(node) => rustix::fs::open(descriptor_path(node), flags, Mode::empty()),
         }
     }
@@ -86,10 +82,7 @@ impl Spot {
         if stat(node.as_fd(), "")?.kind == Kind::Symlink {
             return Err(Errno::OPNOTSUPP);
         }
-        rustix::fs::chmod(
-            descriptor_path(&node),
-            Mode::from_raw_mode(permissions & 0o7777),
-        )
+        rustix::fs::chmod(descriptor_path(&node), Mode::from_raw_mode(permissions & 0o7777))
     }
 
     /// Sets owner and group.
@@ -99,9 +92,7 @@ impl Spot {
     pub fn chown(&self, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
         let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
         match self {
-            Self::Named(directory, name) => {
-                chownat(directory, &**name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
-            }
+            Self::Named(directory, name) => chownat(directory, &**name, uid, gid, AtFlags::SYMLINK_NOFOLLOW),
             Self::Held(node) => chownat(node, "", uid, gid, AtFlags::EMPTY_PATH),
         }
     }
@@ -112,15 +103,8 @@ impl Spot {
     /// As utimensat(2).
     pub fn set_times(&self, times: &Timestamps) -> io::Result<()> {
         match self {
-            Self::Named(directory, name) => {
-                utimensat(directory, &**name, times, AtFlags::SYMLINK_NOFOLLOW)
-            }
-            Self::Held(node) => utimensat(
-                rustix::fs::CWD,
-                descriptor_path(node),
-                times,
-                AtFlags::empty(),
-            ),
+            Self::Named(directory, name) => utimensat(directory, &**name, times, AtFlags::SYMLINK_NOFOLLOW),
+            Self::Held(node) => utimensat(rustix::fs::CWD, descriptor_path(node), times, AtFlags::empty()),
         }
     }
 

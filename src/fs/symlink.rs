@@ -29,13 +29,7 @@ impl Fs {
     ///
     /// # Errors
     /// As symlink(2).
-    pub fn make_symlink(
-        &self,
-        parent: u64,
-        name: &[u8],
-        target: &[u8],
-        caller: &Caller,
-    ) -> Result<Found> {
+    pub fn make_symlink(&self, parent: u64, name: &[u8], target: &[u8], caller: &Caller) -> Result<Found> {
         if target.len() > TARGET_MAX {
             return Err(FsError::errno(Errno::NAMETOOLONG));
         }
@@ -62,8 +56,7 @@ impl Fs {
     }
 
     fn write_target(&self, side: &str, sealed: &[u8]) -> Result<()> {
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&self.volume.root, side, flags, Mode::from_raw_mode(0o600))?;
         let mut file = std::fs::File::from(file);
         let written = std::io::Write::write_all(&mut file, sealed).and_then(|()| file.sync_all());
@@ -83,36 +76,21 @@ impl Fs {
             return Err(FsError::errno(Errno::INVAL));
         }
         let stored = self.on(&inode, Spot::read_link)?;
-        let damaged = || {
-            FsError::damaged(format!(
-                "the target of symlink {} does not open",
-                inode.node
-            ))
-        };
+        let damaged = || FsError::damaged(format!("the target of symlink {} does not open", inode.node));
         let sealed = match stored == ELSEWHERE.as_bytes() {
             true => self.read_target(&side_file(inode.node))?,
             false => BASE64URL_NOPAD.decode(&stored).map_err(|_| damaged())?,
         };
         let open = |keys: &_| open_value(keys, Purpose::SymlinkTarget, inode.node, b"", &sealed);
-        self.volume
-            .keyring
-            .with_volume(open)?
-            .map_err(|_| damaged())
+        self.volume.keyring.with_volume(open)?.map_err(|_| damaged())
     }
 
     fn read_target(&self, side: &str) -> Result<Vec<u8>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file: OwnedFd =
-            openat(&self.volume.root, side, flags, Mode::empty()).map_err(|errno| {
-                FsError::damaged(format!(
-                    "{side}, the target of a symlink, cannot be read: {errno}"
-                ))
-            })?;
+        let file: OwnedFd = openat(&self.volume.root, side, flags, Mode::empty())
+            .map_err(|errno| FsError::damaged(format!("{side}, the target of a symlink, cannot be read: {errno}")))?;
         let mut sealed = Vec::new();
-        let limited = std::io::Read::take(
-            std::fs::File::from(file),
-            (TARGET_MAX + OVERHEAD + 1) as u64,
-        );
+        let limited = std::io::Read::take(std::fs::File::from(file), (TARGET_MAX + OVERHEAD + 1) as u64);
         std::io::Read::read_to_end(&mut { limited }, &mut sealed)?;
         Ok(sealed)
     }

@@ -92,9 +92,7 @@ impl Fs {
             None => Err(Tampered),
         };
         let opened = self.volume.keyring.with_volume(open)?;
-        opened.map_err(|_| {
-            FsError::damaged(format!("an attribute of node {} does not open", inode.node))
-        })
+        opened.map_err(|_| FsError::damaged(format!("an attribute of node {} does not open", inode.node)))
     }
 
     /// Sets the attribute `name`.
@@ -118,9 +116,7 @@ impl Fs {
         if bytes.len() > VALUE_MAX {
             return Err(FsError::errno(Errno::NOSPC));
         }
-        self.on(&inode, |spot| {
-            set_raw(spot, stored.name.as_bytes(), &bytes, flags)
-        })
+        self.on(&inode, |spot| set_raw(spot, stored.name.as_bytes(), &bytes, flags))
     }
 
     /// Removes the attribute `name`.
@@ -146,10 +142,7 @@ impl Fs {
         let inode = self.inode(ino)?;
         let stored = self.on(&inode, list_raw)?;
         let mut names = Vec::new();
-        for name in stored
-            .split(|byte| *byte == 0)
-            .filter(|name| !name.is_empty())
-        {
+        for name in stored.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
             if let Some(plain) = self.plain_attr(&inode, name)? {
                 names.extend_from_slice(&plain);
                 names.push(0);

@@ -8,21 +8,18 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation,
-    INodeNo, KernelConfig, LockOwner, Notifier, OpenFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs,
-    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, KernelConfig,
+    LockOwner, Notifier, OpenFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
 use super::answer::{answer, run};
 use super::capabilities::negotiate;
-use super::convert::{
-    attr, bare_attr, caller, device_numbers, kind, kind_of_mode, rename_how, set_time,
-};
+use super::convert::{attr, bare_attr, caller, device_numbers, kind, kind_of_mode, rename_how, set_time};
 use super::flusher::Flusher;
+use crate::fs::Fs;
 use crate::fs::io::Seek;
 use crate::fs::types::{Allocate, Found, OpenHow, SetAttr};
-use crate::fs::Fs;
 
 /// How long the kernel may rely on what it was told: nobody else changes the volume while it is mounted.
 const TTL: Duration = Duration::from_secs(24 * 3600);
@@ -146,32 +143,36 @@ impl Filesystem for Adapter {
             modified: mtime.map(set_time),
         };
         let caller = caller(req, 0);
-        answer!(reply, "setattr", self.fs.set_attr(ino.0, &set, &caller), |reply: ReplyAttr, found| {
-            reply.attr(&TTL, &attr(&found));
-        });
+        answer!(
+            reply,
+            "setattr",
+            self.fs.set_attr(ino.0, &set, &caller),
+            |reply: ReplyAttr, found| {
+                reply.attr(&TTL, &attr(&found));
+            }
+        );
     }
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
-        answer!(reply, "readlink", self.fs.read_link(ino.0), |reply: ReplyData, target: Vec<u8>| {
-            reply.data(&target);
-        });
+        answer!(
+            reply,
+            "readlink",
+            self.fs.read_link(ino.0),
+            |reply: ReplyData, target: Vec<u8>| {
+                reply.data(&target);
+            }
+        );
     }
 
-    fn mknod(
-        &self,
-        req: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-        rdev: u32,
-        reply: ReplyEntry,
-    ) {
+    fn mknod(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, rdev: u32, reply: ReplyEntry) {
         let Some(kind) = kind_of_mode(mode) else {
             return reply.error(Errno::EINVAL);
         };
         let (caller, special) = (caller(req, umask), device_numbers(rdev));
-        let make = || self.fs.make_node(parent.0, name.as_bytes(), (kind, mode), special, &caller);
+        let make = || {
+            self.fs
+                .make_node(parent.0, name.as_bytes(), (kind, mode), special, &caller)
+        };
         answer!(reply, "mknod", make(), entry);
     }
 
@@ -186,7 +187,12 @@ impl Filesystem for Adapter {
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        answer!(reply, "rmdir", self.fs.remove_directory(parent.0, name.as_bytes()), done);
+        answer!(
+            reply,
+            "rmdir",
+            self.fs.remove_directory(parent.0, name.as_bytes()),
+            done
+        );
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
@@ -216,7 +222,12 @@ impl Filesystem for Adapter {
     }
 
     fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
-        answer!(reply, "link", self.fs.link(ino.0, newparent.0, newname.as_bytes()), entry);
+        answer!(
+            reply,
+            "link",
+            self.fs.link(ino.0, newparent.0, newname.as_bytes()),
+            entry
+        );
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -238,10 +249,15 @@ impl Filesystem for Adapter {
     ) {
         let caller = caller(req, umask);
         let create = || self.fs.create(parent.0, name.as_bytes(), mode, how(flags), &caller);
-        answer!(reply, "create", create(), |reply: ReplyCreate, (found, handle): (Found, u64)| {
-            let handle = FileHandle(handle);
-            reply.created(&TTL, &attr(&found.attr), generation(&found), handle, OPEN);
-        });
+        answer!(
+            reply,
+            "create",
+            create(),
+            |reply: ReplyCreate, (found, handle): (Found, u64)| {
+                let handle = FileHandle(handle);
+                reply.created(&TTL, &attr(&found.attr), generation(&found), handle, OPEN);
+            }
+        );
     }
 
     fn read(
@@ -280,9 +296,14 @@ impl Filesystem for Adapter {
         // A request is 1 MiB at most.
         #[allow(clippy::cast_possible_truncation)]
         let len = data.len() as u32;
-        answer!(reply, "write", self.fs.write(fh.0, offset, data, kill), |reply: ReplyWrite, ()| {
-            reply.written(len);
-        });
+        answer!(
+            reply,
+            "write",
+            self.fs.write(fh.0, offset, data, kill),
+            |reply: ReplyWrite, ()| {
+                reply.written(len);
+            }
+        );
     }
 
     // `flush` is not implemented on purpose: the kernel writes its cache out before it would send one, and
@@ -320,9 +341,14 @@ impl Filesystem for Adapter {
     }
 
     fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        answer!(reply, "opendir", self.fs.open_directory(ino.0), |reply: ReplyOpen, handle| {
-            reply.opened(FileHandle(handle), OPEN_DIRECTORY);
-        });
+        answer!(
+            reply,
+            "opendir",
+            self.fs.open_directory(ino.0),
+            |reply: ReplyOpen, handle| {
+                reply.opened(FileHandle(handle), OPEN_DIRECTORY);
+            }
+        );
     }
 
     fn readdir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
@@ -338,14 +364,7 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn readdirplus(
-        &self,
-        _req: &Request,
-        _ino: INodeNo,
-        fh: FileHandle,
-        offset: u64,
-        mut reply: ReplyDirectoryPlus,
-    ) {
+    fn readdirplus(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
         let list = run("readdirplus", || {
             self.fs.list_plus(fh.0, offset, |item| {
                 let (listed, name) = (item.listed, OsStr::from_bytes(item.listed.name));
@@ -378,18 +397,23 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        answer!(reply, "statfs", self.fs.usage(), |reply: ReplyStatfs, usage: crate::fs::Usage| {
-            reply.statfs(
-                usage.blocks,
-                usage.free,
-                usage.available,
-                usage.nodes,
-                usage.nodes_free,
-                usage.transfer,
-                usage.name_max,
-                usage.unit,
-            );
-        });
+        answer!(
+            reply,
+            "statfs",
+            self.fs.usage(),
+            |reply: ReplyStatfs, usage: crate::fs::Usage| {
+                reply.statfs(
+                    usage.blocks,
+                    usage.free,
+                    usage.available,
+                    usage.nodes,
+                    usage.nodes_free,
+                    usage.transfer,
+                    usage.name_max,
+                    usage.unit,
+                );
+            }
+        );
     }
 
     fn setxattr(
@@ -408,13 +432,20 @@ impl Filesystem for Adapter {
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let get = || self.fs.get_xattr(ino.0, name.as_bytes());
-        answer!(reply, "getxattr", get(), |reply, value: Vec<u8>| xattr(reply, size, &value));
+        answer!(reply, "getxattr", get(), |reply, value: Vec<u8>| xattr(
+            reply, size, &value
+        ));
     }
 
     fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        answer!(reply, "listxattr", self.fs.list_xattr(ino.0), |reply, names: Vec<u8>| {
-            xattr(reply, size, &names);
-        });
+        answer!(
+            reply,
+            "listxattr",
+            self.fs.list_xattr(ino.0),
+            |reply, names: Vec<u8>| {
+                xattr(reply, size, &names);
+            }
+        );
     }
 
     fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {

@@ -10,10 +10,7 @@ use crate::fs::{FsError, Result};
 ///
 /// Unwinding is safe here: guards of `parking_lot` open when they are dropped, and what they protect is changed
 /// after the last call that could fail.
-pub fn run<T>(
-    call: &'static str,
-    work: impl FnOnce() -> Result<T>,
-) -> std::result::Result<T, Errno> {
+pub fn run<T>(call: &'static str, work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Errno> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => {

@@ -16,11 +16,7 @@ const DEVICE: &str = "/dev/fuse";
 const TYPE: &str = "fuse.kmsfs";
 
 /// Mounts `filesystem` on `mountpoint` and shakes hands with the kernel.
-pub fn mount<F: Filesystem>(
-    filesystem: F,
-    mountpoint: &Path,
-    options: &MountOptions,
-) -> io::Result<fuser::Session<F>> {
+pub fn mount<F: Filesystem>(filesystem: F, mountpoint: &Path, options: &MountOptions) -> io::Result<fuser::Session<F>> {
     let device = open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     let at = open(mountpoint, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let root_mode = fstat(at.as_fd())?.st_mode & libc::S_IFMT;
@@ -35,7 +31,13 @@ pub fn mount<F: Filesystem>(
         data.push_str(",allow_other");
     }
     let data = CString::new(data)?;
-    rustix::mount::mount(options.fs_name.as_str(), mountpoint, TYPE, flags(options), Some(data.as_c_str()))?;
+    rustix::mount::mount(
+        options.fs_name.as_str(),
+        mountpoint,
+        TYPE,
+        flags(options),
+        Some(data.as_c_str()),
+    )?;
     let config = options.config();
     let session = fuser::Session::from_fd(filesystem, device, config.acl, config);
     if session.is_err() {

@@ -122,9 +122,7 @@ mod tests {
         assert_ne!(second.peek(), [0; SLOT]);
         put(&mut cache, 3, at(0));
         assert_eq!(second.peek(), [0; SLOT]);
-        assert!(
-            has(&mut cache, 1, at(0)) && !has(&mut cache, 2, at(0)) && has(&mut cache, 3, at(0))
-        );
+        assert!(has(&mut cache, 1, at(0)) && !has(&mut cache, 2, at(0)) && has(&mut cache, 3, at(0)));
     }
 
     #[test]

@@ -37,13 +37,9 @@ impl KeyError {
     #[must_use]
     pub fn help(&self) -> &'static str {
         match self {
-            KeyError::Locked => {
-                "unlock it with `kmsfs unlock`, once its master key may be used again"
-            }
+            KeyError::Locked => "unlock it with `kmsfs unlock`, once its master key may be used again",
             KeyError::Kms(error) => error.help(),
-            KeyError::NotAllowed { .. } => {
-                "the file was put here from elsewhere, or altered; restore it"
-            }
+            KeyError::NotAllowed { .. } => "the file was put here from elsewhere, or altered; restore it",
         }
     }
 }

@@ -41,10 +41,6 @@ impl Pilot {
 
 impl Drop for Pilot {
     fn drop(&mut self) {
-        self.land(Err(KmsError::new(
-            "Kms.Unreachable",
-            "the call was given up",
-        )
-        .into()));
+        self.land(Err(KmsError::new("Kms.Unreachable", "the call was given up").into()));
     }
 }

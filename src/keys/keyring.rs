@@ -174,12 +174,7 @@ impl Keyring {
     ///
     /// # Errors
     /// [`KeyError`]; `NotAllowed` without asking when another volume's master key is named.
-    pub fn file_keys(
-        &self,
-        node: NodeId,
-        id: DataKeyId,
-        wrapped: &WrappedKey,
-    ) -> Result<Arc<FileKeySlot>, KeyError> {
+    pub fn file_keys(&self, node: NodeId, id: DataKeyId, wrapped: &WrappedKey) -> Result<Arc<FileKeySlot>, KeyError> {
         let inner = &*self.inner;
         inner.source.check_allowed(wrapped)?;
         let (epoch, way) = inner.way(node, id)?;
@@ -200,12 +195,7 @@ impl Keyring {
     /// # Errors
     /// [`KeyError::Locked`].
     pub fn with_volume<R>(&self, use_keys: impl FnOnce(&VolumeKeys) -> R) -> Result<R, KeyError> {
-        let keys = self
-            .inner
-            .volume_keys
-            .read()
-            .clone()
-            .ok_or(KeyError::Locked)?;
+        let keys = self.inner.volume_keys.read().clone().ok_or(KeyError::Locked)?;
         Ok(use_keys(&keys))
     }
 
@@ -245,11 +235,7 @@ impl Keyring {
         KeyringStatus {
             locked: state.locked,
             cached: state.cache.len(),
-            open_files: state
-                .live
-                .values()
-                .filter(|slot| slot.strong_count() > 0)
-                .count(),
+            open_files: state.live.values().filter(|slot| slot.strong_count() > 0).count(),
             hits: inner.hits.load(Ordering::Relaxed),
             misses: inner.misses.load(Ordering::Relaxed),
             kms_calls,
@@ -263,11 +249,7 @@ impl Keyring {
 
 impl State {
     fn check_unlocked(&self) -> Result<(), KeyError> {
-        if self.locked {
-            Err(KeyError::Locked)
-        } else {
-            Ok(())
-        }
+        if self.locked { Err(KeyError::Locked) } else { Ok(()) }
     }
 
     pub(super) fn check_epoch(&self, epoch: u64) -> Result<(), KeyError> {
@@ -288,11 +270,7 @@ impl State {
         self.loose.push(weak);
     }
 
-    fn share(
-        &mut self,
-        settings: &Settings,
-        now: Duration,
-    ) -> Option<(DataKeyId, WrappedKey, Held)> {
+    fn share(&mut self, settings: &Settings, now: Duration) -> Option<(DataKeyId, WrappedKey, Held)> {
         self.shared.as_mut()?.take(now, settings.ttl)
     }
 }
@@ -323,18 +301,8 @@ impl Inner {
     }
 
     /// Asks the KMS for itself and all who follow.
-    fn lead(
-        &self,
-        epoch: u64,
-        id: DataKeyId,
-        wrapped: &WrappedKey,
-        pilot: &Pilot,
-    ) -> Result<Held, KeyError> {
-        let _landing = Landing {
-            inner: self,
-            id,
-            pilot,
-        };
+    fn lead(&self, epoch: u64, id: DataKeyId, wrapped: &WrappedKey, pilot: &Pilot) -> Result<Held, KeyError> {
+        let _landing = Landing { inner: self, id, pilot };
         let unwrapped = self.source.unwrap(id, wrapped);
         let outcome = unwrapped.and_then(|(key, contact)| self.keep(epoch, id, key, contact));
         pilot.land(outcome.clone());
@@ -342,13 +310,7 @@ impl Inner {
     }
 
     /// Puts a data key from the KMS into the cache, unless the volume was locked since it was asked for.
-    fn keep(
-        &self,
-        epoch: u64,
-        id: DataKeyId,
-        key: Key,
-        contact: Duration,
-    ) -> Result<Held, KeyError> {
+    fn keep(&self, epoch: u64, id: DataKeyId, key: Key, contact: Duration) -> Result<Held, KeyError> {
         let held = Held {
             key: Arc::new(key),
             contact,
@@ -377,13 +339,7 @@ impl Inner {
             slot.fill(keys, held.contact);
             return Ok(slot);
         }
-        let slot = Arc::new(FileKeySlot::new(
-            node,
-            id,
-            wrapped.clone(),
-            keys,
-            held.contact,
-        ));
+        let slot = Arc::new(FileKeySlot::new(node, id, wrapped.clone(), keys, held.contact));
         state.live.insert((node, id), Arc::downgrade(&slot));
         Ok(slot)
     }

@@ -64,11 +64,7 @@ impl Keyring {
             }
             (
                 state.epoch,
-                state
-                    .live
-                    .values()
-                    .filter_map(Weak::upgrade)
-                    .collect::<Vec<_>>(),
+                state.live.values().filter_map(Weak::upgrade).collect::<Vec<_>>(),
             )
         };
         let keys = inner.fetch_volume_keys(epoch)?;
@@ -101,11 +97,7 @@ impl Inner {
         let key = self.source.unwrap_volume_key(&self.wrapped_volume_key)?;
         let keys = Arc::new(volume_keys(&key, self.source.volume));
         if fingerprint(&keys) != self.fingerprint {
-            return Err(KmsError::new(
-                "Kms.WrongKey",
-                "the KMS gave another volume key than before",
-            )
-            .into());
+            return Err(KmsError::new("Kms.WrongKey", "the KMS gave another volume key than before").into());
         }
         self.track(epoch, &keys)?;
         Ok(keys)
@@ -130,13 +122,8 @@ impl Inner {
 
     /// Asks for the data keys of `slots`, some at a time. What concerns one file only is noted; anything else
     /// ends it.
-    fn fetch_all(
-        &self,
-        epoch: u64,
-        slots: &[Arc<FileKeySlot>],
-    ) -> Result<(Keys, Vec<KeyError>), KeyError> {
-        let wanted: HashMap<DataKeyId, &WrappedKey> =
-            slots.iter().map(|s| (s.id, &s.wrapped)).collect();
+    fn fetch_all(&self, epoch: u64, slots: &[Arc<FileKeySlot>]) -> Result<(Keys, Vec<KeyError>), KeyError> {
+        let wanted: HashMap<DataKeyId, &WrappedKey> = slots.iter().map(|s| (s.id, &s.wrapped)).collect();
         let wanted: Vec<_> = wanted.into_iter().collect();
         let next = AtomicUsize::new(0);
         let got = Mutex::new(Ok((Keys::new(), Vec::new())));
@@ -147,9 +134,7 @@ impl Inner {
                 match (&mut *got, outcome) {
                     (Err(_), _) => return,
                     (Ok((keys, _)), Ok(held)) => drop(keys.insert(*id, held)),
-                    (Ok((_, failed)), Err(error)) if self.concerns_one(&error, wrapped) => {
-                        failed.push(error)
-                    }
+                    (Ok((_, failed)), Err(error)) if self.concerns_one(&error, wrapped) => failed.push(error),
                     (_, Err(error)) => {
                         *got = Err(error);
                         return;
@@ -223,9 +208,7 @@ impl Inner {
 /// A digest of keys that were themselves derived one way: it can be kept while the volume is locked.
 pub(super) fn fingerprint(keys: &VolumeKeys) -> [u8; 32] {
     let hash = Sha256::new().chain_update(b"kmsfs volume key fingerprint");
-    hash.chain_update(keys.descriptor.expose())
-        .finalize()
-        .into()
+    hash.chain_update(keys.descriptor.expose()).finalize().into()
 }
 
 fn dismiss<T: Any + Send + Sync>(key: Arc<T>) -> Dying {

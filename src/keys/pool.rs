@@ -132,10 +132,7 @@ impl Pool {
             let shared = Arc::clone(&self.0);
             let name = format!("key-pool-{}", state.workers);
             // Without a thread the pool stays small or empty, and files ask for themselves.
-            let Ok(_) = std::thread::Builder::new()
-                .name(name)
-                .spawn(move || shared.work())
-            else {
+            let Ok(_) = std::thread::Builder::new().name(name).spawn(move || shared.work()) else {
                 return;
             };
             state.workers += 1;
@@ -186,10 +183,7 @@ impl Drop for Pool {
 impl Shared {
     fn expired(&self, state: &mut State, now: Duration) -> VecDeque<NewKey> {
         let ttl = self.settings.ttl;
-        let live = state
-            .ready
-            .iter()
-            .position(|key| is_fresh(key.contact, now, ttl));
+        let live = state.ready.iter().position(|key| is_fresh(key.contact, now, ttl));
         let live = state.ready.split_off(live.unwrap_or(state.ready.len()));
         std::mem::replace(&mut state.ready, live)
     }
@@ -220,12 +214,7 @@ impl Shared {
     }
 
     /// Notes the outcome of a call; gives back a key that is of no use any more.
-    fn settle(
-        &self,
-        state: &mut State,
-        outcome: Result<NewKey, KeyError>,
-        epoch: u64,
-    ) -> Option<NewKey> {
+    fn settle(&self, state: &mut State, outcome: Result<NewKey, KeyError>, epoch: u64) -> Option<NewKey> {
         match outcome {
             Ok(key) if state.epoch != epoch || state.stop => return Some(key),
             Ok(key) => {
@@ -244,9 +233,7 @@ impl Shared {
 
     /// Half of an exponentially growing pause for certain, half of it by chance.
     fn pause_after(&self, failures: u32) -> Duration {
-        let doubled = 1u32
-            .checked_shl(failures.saturating_sub(1).min(31))
-            .unwrap_or(u32::MAX);
+        let doubled = 1u32.checked_shl(failures.saturating_sub(1).min(31)).unwrap_or(u32::MAX);
         let longest = self
             .settings
             .backoff
@@ -343,11 +330,7 @@ mod tests {
         let calls = scene.kms.generated();
         std::thread::sleep(Duration::from_millis(80));
         // At least 4 ms between two tries, by one worker, after up to four first ones.
-        assert!(
-            scene.kms.generated() - calls <= 21,
-            "{}",
-            scene.kms.generated() - calls
-        );
+        assert!(scene.kms.generated() - calls <= 21, "{}", scene.kms.generated() - calls);
         assert!(scene.pool.take().is_none());
         scene.kms.fail(None);
         eventually("full", || scene.pool.len() == FIRST_TARGET);
@@ -407,10 +390,7 @@ mod tests {
         for (failures, longest) in [(1, 2), (2, 4), (3, 8), (4, 8), (u32::MAX, 8)] {
             let pause = scene.pool.0.pause_after(failures);
             let longest = Duration::from_millis(longest);
-            assert!(
-                pause >= longest / 2 && pause <= longest,
-                "{failures}: {pause:?}"
-            );
+            assert!(pause >= longest / 2 && pause <= longest, "{failures}: {pause:?}");
         }
     }
 }

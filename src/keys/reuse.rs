@@ -19,12 +19,7 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Begins with one file.
-    pub(super) fn begin(
-        policy: ReusePolicy,
-        id: DataKeyId,
-        wrapped: WrappedKey,
-        held: Held,
-    ) -> Shared {
+    pub(super) fn begin(policy: ReusePolicy, id: DataKeyId, wrapped: WrappedKey, held: Held) -> Shared {
         Shared {
             policy,
             id,
@@ -36,11 +31,7 @@ impl Shared {
     }
 
     /// The key for one file more, if a limit does not forbid that.
-    pub(super) fn take(
-        &mut self,
-        now: Duration,
-        ttl: Duration,
-    ) -> Option<(DataKeyId, WrappedKey, Held)> {
+    pub(super) fn take(&mut self, now: Duration, ttl: Duration) -> Option<(DataKeyId, WrappedKey, Held)> {
         let within = self.files < self.policy.files && self.bytes < self.policy.bytes;
         if !within || !self.is_fresh(now, ttl) {
             return None;

@@ -79,9 +79,7 @@ impl Source {
         self.check_allowed(&made.wrapped)?;
         if Slot::new(&made.wrapped).is_err() {
             let message = "the wrapped data key is longer than a file has room for";
-            return Err(KmsError::new("Kms.WrongKey", message)
-                .at(self.kms.describe())
-                .into());
+            return Err(KmsError::new("Kms.WrongKey", message).at(self.kms.describe()).into());
         }
         Ok(NewKey {
             id,
@@ -92,11 +90,7 @@ impl Source {
     }
 
     /// The plain data key `id`, and the time that counts as its last contact: that of asking.
-    pub(super) fn unwrap(
-        &self,
-        id: DataKeyId,
-        wrapped: &WrappedKey,
-    ) -> Result<(Key, Duration), KeyError> {
+    pub(super) fn unwrap(&self, id: DataKeyId, wrapped: &WrappedKey) -> Result<(Key, Duration), KeyError> {
         self.check_allowed(wrapped)?;
         let contact = self.clock.uptime();
         let context = EncryptionContext::data_key(self.volume, id);
@@ -114,9 +108,7 @@ impl Source {
     fn counted<T>(&self, outcome: Result<T, KmsError>) -> Result<T, KeyError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         match &outcome {
-            Ok(_) => self
-                .last_contact
-                .store(self.clock.unix(), Ordering::Relaxed),
+            Ok(_) => self.last_contact.store(self.clock.unix(), Ordering::Relaxed),
             Err(_) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
             }

@@ -35,19 +35,8 @@ fn scene(settings: Settings) -> Scene {
         .generate_data_key(MASTER_KEY, &EncryptionContext::volume_key(VOLUME))
         .unwrap();
     let allowed = &settings.also_allowed;
-    let source = Source::new(
-        kms.clone(),
-        VOLUME,
-        MASTER_KEY.to_owned(),
-        allowed,
-        clock.clone(),
-    );
-    let ring = Keyring::with_source(
-        Arc::new(source),
-        &volume_key.key,
-        volume_key.wrapped,
-        settings,
-    );
+    let source = Source::new(kms.clone(), VOLUME, MASTER_KEY.to_owned(), allowed, clock.clone());
+    let ring = Keyring::with_source(Arc::new(source), &volume_key.key, volume_key.wrapped, settings);
     Scene { kms, clock, ring }
 }
 
@@ -73,9 +62,7 @@ fn node(n: u8) -> NodeId {
 }
 
 fn places(ring: &Keyring) -> Vec<Place> {
-    let volume = ring.with_volume(|keys| {
-        [&keys.names, &keys.headers, &keys.values, &keys.descriptor].map(Key::place)
-    });
+    let volume = ring.with_volume(|keys| [&keys.names, &keys.headers, &keys.values, &keys.descriptor].map(Key::place));
     volume.unwrap().into()
 }
 
@@ -90,9 +77,7 @@ fn file_keys_are_those_of_the_data_key() {
     let slot = scene.ring.file_keys(node(1), id, &wrapped).unwrap();
     assert_eq!(
         content(&slot),
-        *crate::crypto::file_keys(&key, VOLUME, node(1))
-            .content
-            .expose()
+        *crate::crypto::file_keys(&key, VOLUME, node(1)).content.expose()
     );
     let other = scene.ring.file_keys(node(2), id, &wrapped).unwrap();
     assert_ne!(content(&slot), content(&other));
@@ -139,10 +124,7 @@ fn one_decrypt_for_many_openers() {
     std::thread::scope(|threads| {
         let open = |n| {
             let (ring, wrapped) = (&scene.ring, &wrapped);
-            move || {
-                ring.file_keys(node(n), id, wrapped)
-                    .map(|slot| content(&slot))
-            }
+            move || ring.file_keys(node(n), id, wrapped).map(|slot| content(&slot))
         };
         let openers: Vec<_> = (0..16).map(|n| threads.spawn(open(n % 2))).collect();
         scene.kms.await_waiting(1);
@@ -262,10 +244,7 @@ fn lock_wipes_everything_and_unlock_brings_open_files_back() {
     }
     let mut places = places(&scene.ring);
     for slot in [&open, &fresh.keys] {
-        places.extend(
-            slot.with(|keys| [keys.content.place(), keys.header.place()])
-                .unwrap(),
-        );
+        places.extend(slot.with(|keys| [keys.content.place(), keys.header.place()]).unwrap());
     }
     assert!(places.iter().all(|place| place.peek() != [0; SLOT]));
     assert!(scene.ring.lock());
@@ -278,10 +257,7 @@ fn lock_wipes_everything_and_unlock_brings_open_files_back() {
 
     let calls = scene.calls().1;
     assert!(matches!(open.with(|_| ()), Err(KeyError::Locked)));
-    assert!(matches!(
-        scene.ring.with_volume(|_| ()),
-        Err(KeyError::Locked)
-    ));
+    assert!(matches!(scene.ring.with_volume(|_| ()), Err(KeyError::Locked)));
     assert!(matches!(scene.ring.fresh(node(3)), Err(KeyError::Locked)));
     assert!(matches!(
         scene.ring.file_keys(node(1), id, &wrapped),
@@ -438,13 +414,8 @@ fn closed_files_and_old_keys_are_swept() {
 
 #[test]
 fn each_file_has_its_own_data_key_by_default() {
-    let scene = scene(Settings {
-        pool: 16,
-        ..settings()
-    });
-    let ids: std::collections::HashSet<_> = (0..100)
-        .map(|n| scene.ring.fresh(node(n)).unwrap().id)
-        .collect();
+    let scene = scene(Settings { pool: 16, ..settings() });
+    let ids: std::collections::HashSet<_> = (0..100).map(|n| scene.ring.fresh(node(n)).unwrap().id).collect();
     assert_eq!(ids.len(), 100);
 }
 

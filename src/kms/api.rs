@@ -27,11 +27,7 @@ pub trait Kms: Send + Sync {
     ///
     /// # Errors
     /// [`KmsError`], by remedy; so for all calls.
-    fn generate_data_key(
-        &self,
-        key: &str,
-        context: &EncryptionContext,
-    ) -> Result<GeneratedKey, KmsError>;
+    fn generate_data_key(&self, key: &str, context: &EncryptionContext) -> Result<GeneratedKey, KmsError>;
 
     /// Unwraps a data key.
     ///

@@ -32,19 +32,8 @@ pub fn version_of(blob: &[u8]) -> Option<&str> {
 ///
 /// # Errors
 /// `InvalidParameter` when the text is empty or longer than [`PLAINTEXT_MAX`].
-pub fn wrap(
-    id: &str,
-    material: &Key,
-    context: &EncryptionContext,
-    text: &[u8],
-) -> Result<Vec<u8>, KmsError> {
-    wrap_with(
-        crate::format::ids::random_bytes(),
-        id,
-        material,
-        context,
-        text,
-    )
+pub fn wrap(id: &str, material: &Key, context: &EncryptionContext, text: &[u8]) -> Result<Vec<u8>, KmsError> {
+    wrap_with(crate::format::ids::random_bytes(), id, material, context, text)
 }
 
 fn wrap_with(
@@ -78,11 +67,7 @@ fn wrap_with(
 ///
 /// # Errors
 /// `InvalidParameter` when the blob is damaged or bound to another context.
-pub fn unwrap(
-    material: &Key,
-    context: &EncryptionContext,
-    blob: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, KmsError> {
+pub fn unwrap(material: &Key, context: &EncryptionContext, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, KmsError> {
     let refused = || {
         KmsError::new(
             "InvalidParameter",
@@ -90,9 +75,7 @@ pub fn unwrap(
         )
     };
     version_of(blob).ok_or_else(refused)?;
-    let (iv, sealed) = blob[VERSION..]
-        .split_first_chunk::<IV>()
-        .ok_or_else(refused)?;
+    let (iv, sealed) = blob[VERSION..].split_first_chunk::<IV>().ok_or_else(refused)?;
     let aad = context.associated_data();
     let payload = Payload {
         msg: sealed,
@@ -115,20 +98,13 @@ pub fn key_to_text(key: &Key) -> Zeroizing<String> {
 /// # Errors
 /// `Kms.WrongKey` when it is not the base64 of 32 bytes.
 pub fn text_to_key(text: &[u8]) -> Result<Key, KmsError> {
-    let wrong = || {
-        KmsError::new(
-            "Kms.WrongKey",
-            "what came back is not a data key of 32 bytes",
-        )
-    };
+    let wrong = || KmsError::new("Kms.WrongKey", "what came back is not a data key of 32 bytes");
     let mut bytes = Zeroizing::new([0; Key::LEN + 1]);
     if BASE64.decode_len(text.len()).map_err(|_| wrong())? > bytes.len() {
         return Err(wrong());
     }
     let capacity = BASE64.decode_len(text.len()).unwrap_or(0);
-    let len = BASE64
-        .decode_mut(text, &mut bytes[..capacity])
-        .map_err(|_| wrong())?;
+    let len = BASE64.decode_mut(text, &mut bytes[..capacity]).map_err(|_| wrong())?;
     Key::from_slice(&bytes[..len]).ok_or_else(wrong)
 }
 
@@ -160,10 +136,7 @@ mod tests {
             let wrapped = wrap_with(iv, ID, &material(), &context, TEXT).unwrap();
             assert_eq!(BASE64.encode(&wrapped), blob);
             assert_eq!(version_of(&wrapped), Some(ID));
-            assert_eq!(
-                unwrap(&material(), &context, &wrapped).unwrap().as_slice(),
-                TEXT
-            );
+            assert_eq!(unwrap(&material(), &context, &wrapped).unwrap().as_slice(), TEXT);
         }
     }
 
@@ -171,15 +144,9 @@ mod tests {
     fn other_context_or_any_other_byte_is_refused() {
         let wrapped = wrap(ID, &material(), &guide(), TEXT).unwrap();
         let error = unwrap(&material(), &EncryptionContext::none(), &wrapped).unwrap_err();
-        assert_eq!(
-            (error.code(), error.remedy()),
-            ("InvalidParameter", Remedy::Rejected)
-        );
+        assert_eq!((error.code(), error.remedy()), ("InvalidParameter", Remedy::Rejected));
         for cut in 0..wrapped.len() {
-            assert!(
-                unwrap(&material(), &guide(), &wrapped[..cut]).is_err(),
-                "cut at {cut}"
-            );
+            assert!(unwrap(&material(), &guide(), &wrapped[..cut]).is_err(), "cut at {cut}");
         }
         for at in VERSION..wrapped.len() {
             let mut other = wrapped.clone();
@@ -192,15 +159,9 @@ mod tests {
     fn data_key_as_text() {
         let text = key_to_text(&material());
         assert_eq!(text.len(), 44);
-        assert_eq!(
-            text_to_key(text.as_bytes()).unwrap().expose(),
-            material().expose()
-        );
+        assert_eq!(text_to_key(text.as_bytes()).unwrap().expose(), material().expose());
         for len in [0, 1, 31, 33, 34, 64, 2000] {
-            assert!(
-                text_to_key(BASE64.encode(&vec![7; len]).as_bytes()).is_err(),
-                "{len}"
-            );
+            assert!(text_to_key(BASE64.encode(&vec![7; len]).as_bytes()).is_err(), "{len}");
         }
         assert!(text_to_key(&[0xFF; 44]).is_err());
     }

@@ -45,8 +45,7 @@ impl FakeClock {
     }
 
     pub(crate) fn advance(&self, by: Duration) {
-        self.0
-            .fetch_add(by.as_secs(), std::sync::atomic::Ordering::SeqCst);
+        self.0.fetch_add(by.as_secs(), std::sync::atomic::Ordering::SeqCst);
     }
 }
 

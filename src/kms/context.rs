@@ -43,9 +43,7 @@ impl EncryptionContext {
 
     /// The pairs in order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// The associated data that Alibaba Cloud KMS makes of it: SHA-256 of `key=value` pairs joined by `&`, sorted
@@ -57,10 +55,7 @@ impl EncryptionContext {
         }
         let mut pairs: Vec<_> = self.0.iter().collect();
         pairs.sort_by(|a, b| a.0.encode_utf16().cmp(b.0.encode_utf16()));
-        let pairs: Vec<String> = pairs
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
+        let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!("{key}={value}")).collect();
         Some(Sha256::digest(pairs.join("&")).into())
     }
 }
@@ -77,10 +72,7 @@ mod tests {
     use data_encoding::HEXLOWER;
 
     fn digest(pairs: &[(&str, &str)]) -> String {
-        let context: EncryptionContext = pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
+        let context: EncryptionContext = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         HEXLOWER.encode(&context.associated_data().unwrap())
     }
 
@@ -92,10 +84,7 @@ mod tests {
             "8e17bf42cba6cbd8f45ac42661c06db687f2f8acc596fa8f98cbdc09a14d56d1"
         );
         let wide = digest(&[("app", "阿波罗"), ("Purpose", "test ~*+")]);
-        assert_eq!(
-            wide,
-            "91019746e99fad75a139dcb26c31afa58c6a31e34059311d9cb6fb71c288c8eb"
-        );
+        assert_eq!(wide, "91019746e99fad75a139dcb26c31afa58c6a31e34059311d9cb6fb71c288c8eb");
     }
 
     #[test]
@@ -118,14 +107,8 @@ mod tests {
         let (volume, id) = (VolumeId([1; 16]), DataKeyId([2; 16]));
         let data = EncryptionContext::data_key(volume, id);
         let pairs: Vec<_> = data.iter().collect();
-        assert_eq!(
-            pairs[0],
-            ("kmsfs:data-key", "02020202020202020202020202020202")
-        );
-        assert_eq!(
-            pairs[1],
-            ("kmsfs:volume", "01010101010101010101010101010101")
-        );
+        assert_eq!(pairs[0], ("kmsfs:data-key", "02020202020202020202020202020202"));
+        assert_eq!(pairs[1], ("kmsfs:volume", "01010101010101010101010101010101"));
         assert_ne!(
             data.associated_data(),
             EncryptionContext::volume_key(volume).associated_data()

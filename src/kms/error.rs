@@ -81,8 +81,7 @@ const SLOWER: &str = "too many KMS requests for this account; ask for fewer, or 
 const ACCOUNT: &str = "the account cannot use KMS; look at its state in the console";
 const PERMISSION: &str = "grant kms:GenerateDataKey and kms:Decrypt on the key to this identity";
 const REQUEST: &str = "the data may be damaged or belong to another volume or key";
-const DAMAGED: &str =
-    "restore the key store from a backup; without its master keys no volume of it can be opened";
+const DAMAGED: &str = "restore the key store from a backup; without its master keys no volume of it can be opened";
 const MATERIAL: &str = "get new import parameters and import the key material again";
 const STATE: &str = "look at the key's state with `kmsfs key describe`";
 
@@ -202,11 +201,7 @@ impl KmsError {
     }
 
     /// An error as a KMS answered it: where the table does not know the code, the HTTP status decides.
-    pub fn answered(
-        code: impl Into<Cow<'static, str>>,
-        status: u16,
-        message: impl Into<String>,
-    ) -> KmsError {
+    pub fn answered(code: impl Into<Cow<'static, str>>, status: u16, message: impl Into<String>) -> KmsError {
         let code = code.into();
         let rule = lookup(&code, status);
         KmsError(Box::new(Facts {
@@ -321,16 +316,8 @@ mod tests {
     #[test]
     fn each_code_stands_once_and_has_help() {
         for (i, rule) in TABLE.iter().enumerate() {
-            assert!(
-                !rule.help.is_empty() && !rule.help.ends_with('.'),
-                "{}",
-                rule.code
-            );
-            assert!(
-                TABLE[..i].iter().all(|other| other.code != rule.code),
-                "{}",
-                rule.code
-            );
+            assert!(!rule.help.is_empty() && !rule.help.ends_with('.'), "{}", rule.code);
+            assert!(TABLE[..i].iter().all(|other| other.code != rule.code), "{}", rule.code);
         }
     }
 
@@ -365,9 +352,6 @@ mod tests {
             "key store /k: alias/a: key is Disabled (Rejected.Disabled, request r-1)"
         );
         assert_eq!(error.help(), "enable the key with `kmsfs key enable`");
-        assert_eq!(
-            (error.key(), error.request_id()),
-            (Some("alias/a"), Some("r-1"))
-        );
+        assert_eq!((error.key(), error.request_id()), (Some("alias/a"), Some("r-1")));
     }
 }

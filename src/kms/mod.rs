@@ -12,9 +12,7 @@ pub mod local;
 pub(crate) mod scripted;
 pub mod uuid;
 
-pub use api::{
-    Alias, GeneratedKey, KeyMetadata, KeySpec, KeyState, KeyVersion, Kms, KmsAdmin, NewKey,
-};
+pub use api::{Alias, GeneratedKey, KeyMetadata, KeySpec, KeyState, KeyVersion, Kms, KmsAdmin, NewKey};
 pub use clock::{Clock, SystemClock};
 pub use context::EncryptionContext;
 pub use error::{KmsError, Remedy, Retry};

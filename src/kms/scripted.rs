@@ -92,11 +92,7 @@ impl Kms for ScriptedKms {
         "scripted KMS".to_owned()
     }
 
-    fn generate_data_key(
-        &self,
-        _: &str,
-        context: &EncryptionContext,
-    ) -> Result<GeneratedKey, KmsError> {
+    fn generate_data_key(&self, _: &str, context: &EncryptionContext) -> Result<GeneratedKey, KmsError> {
         self.enter(Some(&self.generated))?;
         let (key, blob) = (Key::random(), random_uuid().into_bytes());
         let kept = (key.duplicate(), context.clone());

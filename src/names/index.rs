@@ -14,9 +14,7 @@ use rustix::io::{self, Errno};
 use crate::crypto::VolumeKeys;
 use crate::crypto::names::open_name;
 use crate::format::NodeId;
-use crate::format::stored_name::{
-    LONG_PREFIX, NameFlags, RESERVED_PREFIX, RawName, SIDE_SUFFIX, Sealed, side_file,
-};
+use crate::format::stored_name::{LONG_PREFIX, NameFlags, RESERVED_PREFIX, RawName, SIDE_SUFFIX, Sealed, side_file};
 use crate::sys::stat::{Kind, stat};
 
 use super::label::{Instance, Label};
@@ -102,11 +100,7 @@ impl Index {
     ///
     /// # Errors
     /// When the backing cannot be read. A name that does not open is a stray, not an error.
-    pub fn load(
-        keys: &VolumeKeys,
-        directory: BorrowedFd<'_>,
-        parent: NodeId,
-    ) -> Result<Self, IndexError> {
+    pub fn load(keys: &VolumeKeys, directory: BorrowedFd<'_>, parent: NodeId) -> Result<Self, IndexError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         // Its own descriptor, because the position of a listing belongs to the descriptor.
         let own = openat(directory, ".", flags, Mode::empty())?;
@@ -131,17 +125,14 @@ impl Index {
             }
             index.settle(plain, entries);
         }
-        index
-            .leftovers
-            .extend(sides.iter().map(|long| side_file(long).into()));
+        index.leftovers.extend(sides.iter().map(|long| side_file(long).into()));
         Ok(index)
     }
 
     /// Takes in what the listing has under one plain name: usually one entry; more after a crash in a
     /// rename over another file, or when somebody put one there.
     fn settle(&mut self, plain: Box<[u8]>, entries: Vec<Entry>) {
-        let replaced: HashSet<Instance> =
-            entries.iter().filter_map(|entry| entry.replaces).collect();
+        let replaced: HashSet<Instance> = entries.iter().filter_map(|entry| entry.replaces).collect();
         let (gone, mut left): (Vec<_>, Vec<_>) = entries
             .into_iter()
             .partition(|entry| replaced.contains(&entry.instance(&plain)));
@@ -251,12 +242,7 @@ enum Opened {
     Stray,
 }
 
-fn open(
-    keys: &VolumeKeys,
-    directory: BorrowedFd<'_>,
-    parent: NodeId,
-    item: &Listed,
-) -> io::Result<Opened> {
+fn open(keys: &VolumeKeys, directory: BorrowedFd<'_>, parent: NodeId, item: &Listed) -> io::Result<Opened> {
     let Some(raw) = RawName::parse(item.name.as_bytes()) else {
         let own = item.name.starts_with(RESERVED_PREFIX);
         return Ok(if own { Opened::Own } else { Opened::Stray });

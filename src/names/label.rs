@@ -105,14 +105,7 @@ mod tests {
 
     #[test]
     fn names_that_are_no_names_are_refused() {
-        for bad in [
-            &b""[..],
-            b".",
-            b"..",
-            b"a/b",
-            b"a\0short",
-            b"\0aaaaaaaaaaaaaaaa",
-        ] {
+        for bad in [&b""[..], b".", b"..", b"a/b", b"a\0short", b"\0aaaaaaaaaaaaaaaa"] {
             assert_eq!(Label::parse(bad), None, "{bad:?}");
         }
     }

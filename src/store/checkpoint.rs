@@ -93,10 +93,7 @@ impl Shared {
     fn sync_copied(&self, copied: &[Arc<Content>], everything: bool) -> Result<(), StoreError> {
         if everything || copied.len() > MANY {
             let synced = self.medium.sync_everything();
-            return synced.map_err(|source| StoreError::Backing {
-                doing: "sync",
-                source,
-            });
+            return synced.map_err(|source| StoreError::Backing { doing: "sync", source });
         }
         copied.iter().try_for_each(|content| content.sync_copied())
     }

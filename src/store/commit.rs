@@ -60,9 +60,7 @@ impl Content {
         if super::mutation::is(super::mutation::Mutation::SizeBeforeData) {
             let upto = self.append_head(snapshot)?;
             self.shared.sync_journal(upto)?;
-            return self
-                .sync_place(snapshot)
-                .map(|()| self.settle(&mut self.state.write()));
+            return self.sync_place(snapshot).map(|()| self.settle(&mut self.state.write()));
         }
         self.sync_place(snapshot)?;
         let upto = self.append_head(snapshot)?;
@@ -79,13 +77,10 @@ impl Content {
             return Err(self.file_error(&state, "make durable a torn chunk of", torn));
         }
         let (version, extent) = (state.version, state.extent.clone());
-        let head = (version > state.appended)
-            .then(|| state.head.clone())
-            .flatten();
+        let head = (version > state.appended).then(|| state.head.clone()).flatten();
         let announced = head.is_some();
         #[cfg(test)]
-        let announced =
-            announced && !super::mutation::is(super::mutation::Mutation::NoAnnouncement);
+        let announced = announced && !super::mutation::is(super::mutation::Mutation::NoAnnouncement);
         if announced {
             state.reach.announce(version, extent);
         }
@@ -119,11 +114,7 @@ impl Content {
     }
 
     /// The end of step 2: the file has been synced, by itself or with all others.
-    pub(super) fn synced_place(
-        &self,
-        snapshot: &Snapshot,
-        result: std::io::Result<()>,
-    ) -> Result<(), StoreError> {
+    pub(super) fn synced_place(&self, snapshot: &Snapshot, result: std::io::Result<()>) -> Result<(), StoreError> {
         let mut state = self.state.write();
         if let Err(source) = result {
             state.failed = Some(source.raw_os_error().unwrap_or(libc::EIO));
@@ -141,11 +132,7 @@ impl Content {
     pub(super) fn sync_place_now(&self) -> Result<(), StoreError> {
         let state = self.change()?;
         self.check_latch(&state)?;
-        let needs = if state.created {
-            Needs::All
-        } else {
-            Needs::Data
-        };
+        let needs = if state.created { Needs::All } else { Needs::Data };
         let snapshot = Snapshot {
             version: 0,
             head: None,
@@ -198,10 +185,7 @@ impl Content {
     fn write_head(&self, snapshot: &Snapshot, image: &[u8]) -> Result<u64, StoreError> {
         let mut state = self.state.write();
         if snapshot.version > state.appended {
-            let written = self
-                .file
-                .write_all_at(image, 0)
-                .and_then(|()| self.file.sync_data());
+            let written = self.file.write_all_at(image, 0).and_then(|()| self.file.sync_data());
             if let Err(source) = written {
                 state.failed = Some(source.raw_os_error().unwrap_or(libc::EIO));
                 return Err(self.file_error(&state, "write the head of", source));
@@ -247,10 +231,7 @@ impl Content {
         let Some(keep) = keep.map_err(|e| self.file_error(state, "read entries of", e))? else {
             return Ok(());
         };
-        let len = self
-            .file
-            .len()
-            .map_err(|e| self.file_error(state, "measure", e))?;
+        let len = self.file.len().map_err(|e| self.file_error(state, "measure", e))?;
         if len > keep {
             let modified = self.file.modified();
             let cut = self

@@ -79,12 +79,7 @@ pub(super) struct State {
 const _: () = assert!(GROUP <= u128::BITS as u64);
 
 impl Content {
-    pub(super) fn new(
-        node: NodeId,
-        shared: Arc<Shared>,
-        file: Box<dyn StoredFile>,
-        hint: StoredPath,
-    ) -> Self {
+    pub(super) fn new(node: NodeId, shared: Arc<Shared>, file: Box<dyn StoredFile>, hint: StoredPath) -> Self {
         let state = State {
             loaded: false,
             geometry: shared.settings.geometry,
@@ -148,12 +143,7 @@ impl Content {
     ///
     /// # Errors
     /// [`StoreError::File`], which names the chunk, when the medium fails.
-    pub fn read(
-        &self,
-        first: u64,
-        entries: &mut [Entry],
-        data: &mut [u8],
-    ) -> Result<(), StoreError> {
+    pub fn read(&self, first: u64, entries: &mut [Entry], data: &mut [u8]) -> Result<(), StoreError> {
         let state = self.view()?;
         let failed = |failed| self.failed(&state, failed);
         place::read(self.file(), state.geometry, first, entries, data).map_err(failed)?;
@@ -238,10 +228,7 @@ impl Content {
             // The guard keeps changes out, so what is copied is the newest; it is dropped between batches.
             let state = self.state.read();
             let doing = "keep the times of";
-            let modified = self
-                .file
-                .modified()
-                .map_err(|e| self.file_error(&state, doing, e))?;
+            let modified = self.file.modified().map_err(|e| self.file_error(&state, doing, e))?;
             if let Some((sequence, image)) = &state.journaled_head
                 && *sequence <= last
                 && with_head
@@ -252,9 +239,7 @@ impl Content {
             }
             with_head = false;
             let read = |buf: &mut [u8], offset| journal.read(buf, offset);
-            let copied = state
-                .overlay
-                .copy(self.file(), state.geometry, chunk, last, read);
+            let copied = state.overlay.copy(self.file(), state.geometry, chunk, last, read);
             first = copied.map_err(|failed| self.failed(&state, failed))?;
             let put_back = self.file.set_modified(Some(modified));
             put_back.map_err(|e| self.file_error(&state, doing, e))?;
@@ -291,12 +276,7 @@ impl Content {
     }
 
     /// An error of the file as a whole.
-    pub(super) fn file_error(
-        &self,
-        state: &State,
-        doing: &'static str,
-        source: std::io::Error,
-    ) -> StoreError {
+    pub(super) fn file_error(&self, state: &State, doing: &'static str, source: std::io::Error) -> StoreError {
         StoreError::File {
             doing,
             place: Box::new(self.place(state)),

@@ -82,10 +82,7 @@ impl Allowed {
         for (chunk, value) in values {
             let versions = self.chunks.get(&chunk);
             if versions.is_none_or(|versions| !versions.contains(&value.0)) {
-                return Err(format!(
-                    "chunk {chunk} is of version {}, not of {versions:?}",
-                    value.0
-                ));
+                return Err(format!("chunk {chunk} is of version {}, not of {versions:?}", value.0));
             }
         }
         Ok(())
@@ -161,9 +158,7 @@ type Step = Result<(), StoreError>;
 impl World {
     pub(super) fn new(seed: u64, medium: SimMedium) -> Result<Self, StoreError> {
         let store = Store::open(Box::new(medium.clone()), settings())?;
-        let files = (1..=FILES)
-            .map(|number| File::new(NodeId([number; 16])))
-            .collect();
+        let files = (1..=FILES).map(|number| File::new(NodeId([number; 16]))).collect();
         Ok(Self {
             rng: Rng(seed),
             medium,
@@ -186,10 +181,7 @@ impl World {
                 let found = medium.lookup(path.as_bytes());
                 Ok((found.ok_or(std::io::ErrorKind::NotFound)?, path.clone()))
             })
-            .map_err(|source| StoreError::Backing {
-                doing: "open",
-                source,
-            })?;
+            .map_err(|source| StoreError::Backing { doing: "open", source })?;
         file.handle = Some(content.clone());
         Ok(content)
     }
@@ -240,13 +232,7 @@ impl World {
     }
 
     /// Makes a change: its outcome is allowed from before it is tried.
-    fn change(
-        &mut self,
-        file: usize,
-        next: Model,
-        touched: &BTreeSet<u64>,
-        together: bool,
-    ) -> Step {
+    fn change(&mut self, file: usize, next: Model, touched: &BTreeSet<u64>, together: bool) -> Step {
         let content = self.content(file)?;
         let file = &mut self.files[file];
         file.allowed.also(&next);
@@ -261,10 +247,7 @@ impl World {
         let model = &self.files[file].model;
         let small = model.size == 0 || model.inline;
         if small && self.rng.one_in(2) {
-            let size = self
-                .rng
-                .below(INLINE_MAX as u64 + 1)
-                .max(self.files[file].model.size);
+            let size = self.rng.below(INLINE_MAX as u64 + 1).max(self.files[file].model.size);
             let mut next = self.files[file].model.clone();
             let together = !next.inline;
             next.become_inline(size, version);
@@ -279,11 +262,7 @@ impl World {
         };
         let many = if self.rng.one_in(10) { 30 } else { 4 };
         let range = first..first + 1 + self.rng.below(many);
-        let slack = if self.rng.one_in(2) {
-            0
-        } else {
-            self.rng.below(4096)
-        };
+        let slack = if self.rng.one_in(2) { 0 } else { self.rng.below(4096) };
         let mut next = self.files[file].model.clone();
         let (touched, _) = next.write(range.clone(), range.end * 4096 - slack, version);
         self.change(file, next, &touched, false)
@@ -347,11 +326,7 @@ impl World {
         let now = Allowed::only(&self.files[file].model);
         let before = std::mem::replace(&mut self.files[file].allowed, now);
         let cuts = self.rng.one_in(4);
-        let changed = if cuts {
-            self.cut(file)
-        } else {
-            self.write(file)
-        };
+        let changed = if cuts { self.cut(file) } else { self.write(file) };
         let committed = changed.and_then(|()| content.commit(&snapshot));
         if committed.is_err() {
             self.files[file].allowed.or(before);
@@ -370,10 +345,7 @@ impl World {
 
     fn sync_names(&mut self) -> Step {
         let synced = self.medium.sync_names();
-        synced.map_err(|source| StoreError::Backing {
-            doing: "sync",
-            source,
-        })?;
+        synced.map_err(|source| StoreError::Backing { doing: "sync", source })?;
         for file in &mut self.files {
             file.durable_name = file.exists;
         }
@@ -389,8 +361,7 @@ impl World {
             source,
         })?;
         self.files[file].path.clone_from(&to);
-        self.store
-            .renamed(self.files[file].node, StoredPath::new(to));
+        self.store.renamed(self.files[file].node, StoredPath::new(to));
         Ok(())
     }
 
@@ -415,10 +386,7 @@ impl World {
     fn look(&mut self, file: usize) -> Step {
         let content = self.content(file)?;
         match Model::observe(&content) {
-            Ok(found) => assert_eq!(
-                found, self.files[file].model,
-                "a reader sees something else"
-            ),
+            Ok(found) => assert_eq!(found, self.files[file].model, "a reader sees something else"),
             Err(reason) => assert!(self.medium.is_dead(), "a reader sees nothing: {reason}"),
         }
         Ok(())
@@ -444,9 +412,7 @@ impl World {
             let content = self.content(index).map_err(|e| e.to_string())?;
             let found = Model::observe(&content).map_err(|e| format!("file {node}: {e}"))?;
             let file = &mut self.files[index];
-            file.allowed
-                .check(&found)
-                .map_err(|e| format!("file {node}: {e}"))?;
+            file.allowed.check(&found).map_err(|e| format!("file {node}: {e}"))?;
             (file.exists, file.removed, file.durable_name) = (true, false, true);
             file.allowed = Allowed::only(&found);
             file.model = found;
@@ -500,9 +466,7 @@ fn crash_once(seed: u64, at: u64) -> Result<bool, String> {
     world.crash_and_check(&mut rng)?;
     // What recovery left behind must do no harm to what is written next.
     world.rng = rng.clone();
-    world
-        .run(STEPS / 2)
-        .map_err(|e| format!("second life: {e}"))?;
+    world.run(STEPS / 2).map_err(|e| format!("second life: {e}"))?;
     if rng.one_in(2) {
         world
             .crash_and_check(&mut rng)
@@ -554,9 +518,7 @@ fn nothing_durable_is_lost_wherever_the_power_fails() {
     let seeds = number("KMSFS_CRASH_SEEDS").unwrap_or(if seconds > 20 { u64::MAX } else { 10_000 });
     let began = Instant::now();
     let (mut points, mut seed) = (0, 0);
-    while seed < seeds
-        && (began.elapsed() < Duration::from_secs(seconds) || number("KMSFS_CRASH_SEEDS").is_some())
-    {
+    while seed < seeds && (began.elapsed() < Duration::from_secs(seconds) || number("KMSFS_CRASH_SEEDS").is_some()) {
         points += crash_everywhere(seed).unwrap();
         seed += 1;
     }

@@ -68,9 +68,7 @@ pub enum StoreError {
         detail: String,
     },
     /// The journal holds records, and the backing can not be written to.
-    #[error(
-        "the volume was not unmounted and its journal holds {records} records, but the backing is read-only"
-    )]
+    #[error("the volume was not unmounted and its journal holds {records} records, but the backing is read-only")]
     NeedsRecovery {
         /// Records that recovery would apply.
         records: u64,
@@ -113,9 +111,9 @@ impl StoreError {
     #[must_use]
     pub fn errno(&self) -> i32 {
         match self {
-            Self::File { source, .. }
-            | Self::Journal { source, .. }
-            | Self::Backing { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
+            Self::File { source, .. } | Self::Journal { source, .. } | Self::Backing { source, .. } => {
+                source.raw_os_error().unwrap_or(libc::EIO)
+            }
             Self::FileLatched { errno, .. } | Self::JournalLatched { errno } => *errno,
             Self::NeedsRecovery { .. } => libc::EROFS,
             Self::TooLarge { .. } | Self::Damaged { .. } => libc::EIO,

@@ -60,9 +60,7 @@ fn an_error_of_the_medium_loses_nothing_durable() {
             }
             let mut rng = Rng(seed ^ at.rotate_left(32));
             let checked = world.crash_and_check(&mut rng);
-            checked.unwrap_or_else(|reason| {
-                panic!("seed {seed}, failure at {at} ({ended:?}): {reason}")
-            });
+            checked.unwrap_or_else(|reason| panic!("seed {seed}, failure at {at} ({ended:?}): {reason}"));
         }
     }
 }
@@ -83,10 +81,7 @@ fn a_full_disk_fails_what_does_not_fit_and_nothing_else() {
             refused += 1;
             world.accept_what_is_there();
         }
-        assert!(
-            refused > 0 || seed > 10,
-            "seed {seed}: the disk never was full"
-        );
+        assert!(refused > 0 || seed > 10, "seed {seed}: the disk never was full");
         medium.heal();
         close_and_check(&mut world).unwrap_or_else(|reason| panic!("seed {seed}: {reason}"));
     }
@@ -108,10 +103,7 @@ fn a_failed_sync_stays_failed_until_the_file_is_reopened() {
     for _ in 0..2 {
         assert!(matches!(
             content.sync(true),
-            Err(StoreError::FileLatched {
-                errno: libc::EIO,
-                ..
-            })
+            Err(StoreError::FileLatched { errno: libc::EIO, .. })
         ));
     }
 }

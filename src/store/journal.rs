@@ -119,8 +119,7 @@ impl Journal {
         if file.len().map_err(failed("measure"))? != 2 * segment_len {
             file.set_len(2 * segment_len).map_err(failed("size"))?;
         }
-        file.allocate(0, 2 * segment_len)
-            .map_err(failed("reserve space for"))?;
+        file.allocate(0, 2 * segment_len).map_err(failed("reserve space for"))?;
         file.sync_all().map_err(failed("sync"))?;
         let first = SegmentHeader {
             index: 0,
@@ -230,11 +229,7 @@ impl Journal {
     /// # Errors
     /// Those of the medium, and [`StoreError::JournalLatched`]. The journal takes no more records after a
     /// failure: one that was written in part would hide those behind it.
-    pub fn append(
-        &self,
-        permit: &mut Permit<'_>,
-        parts: &Parts<'_>,
-    ) -> Result<Appended, StoreError> {
+    pub fn append(&self, permit: &mut Permit<'_>, parts: &Parts<'_>) -> Result<Appended, StoreError> {
         let mut state = self.state.lock();
         state.check()?;
         let sequence = state.next_sequence;
@@ -456,11 +451,7 @@ impl Journal {
     #[must_use]
     pub fn usage(&self) -> JournalUse {
         let state = self.state.lock();
-        let closed = if state.closed.is_some() {
-            self.segment_len
-        } else {
-            0
-        };
+        let closed = if state.closed.is_some() { self.segment_len } else { 0 };
         JournalUse {
             size: 2 * self.segment_len,
             used: closed + state.active.used - RECORDS_OFFSET,

@@ -136,11 +136,7 @@ impl StoredPath {
     #[must_use]
     pub fn new(path: impl Into<Vec<u8>>) -> Self {
         let path = path.into();
-        Self(if path.len() <= HINT_MAX {
-            path
-        } else {
-            Vec::new()
-        })
+        Self(if path.len() <= HINT_MAX { path } else { Vec::new() })
     }
 
     /// The bytes of the path.
@@ -153,8 +149,7 @@ impl StoredPath {
     #[must_use]
     pub fn names(&self) -> Option<Vec<&[u8]>> {
         let names: Vec<_> = self.0.split(|byte| *byte == b'/').collect();
-        let is_name =
-            |name: &&[u8]| !matches!(**name, [] | [b'.'] | [b'.', b'.']) && !name.contains(&0);
+        let is_name = |name: &&[u8]| !matches!(**name, [] | [b'.'] | [b'.', b'.']) && !name.contains(&0);
         names.iter().all(is_name).then_some(names)
     }
 }
@@ -171,16 +166,7 @@ mod tests {
 
     #[test]
     fn a_hint_that_leaves_the_tree_leads_nowhere() {
-        for path in [
-            "",
-            "/etc/passwd",
-            "..",
-            "a/../b",
-            "a//b",
-            "a/",
-            "./a",
-            "a/\0",
-        ] {
+        for path in ["", "/etc/passwd", "..", "a/../b", "a//b", "a/", "./a", "a/\0"] {
             assert_eq!(StoredPath::new(path).names(), None, "{path}");
         }
         let long = "a/".repeat(HINT_MAX);

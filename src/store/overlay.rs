@@ -51,8 +51,7 @@ impl Overlay {
 
     /// Drops what a cut to `extent` made void.
     pub fn cut(&mut self, geometry: Geometry, extent: &Extent) {
-        self.items
-            .retain(|chunk, _| !extent.voids(geometry, *chunk));
+        self.items.retain(|chunk, _| !extent.voids(geometry, *chunk));
     }
 
     /// Drops what stands in records up to `last`: it is in its place, and the records will not be seen again.
@@ -115,8 +114,7 @@ impl Overlay {
             // Neighbours of one record are read in one go.
             match &mut span {
                 Some((before, offset, _))
-                    if before.end == range.start
-                        && *offset + before.len() as u64 == item.offset =>
+                    if before.end == range.start && *offset + before.len() as u64 == item.offset =>
                 {
                     before.end = range.end;
                 }
@@ -186,12 +184,7 @@ impl Overlay {
 ///
 /// # Errors
 /// Those of the file.
-pub fn end(
-    file: &dyn StoredFile,
-    geometry: Geometry,
-    overlay: &Overlay,
-    extent: &Extent,
-) -> io::Result<Option<u64>> {
+pub fn end(file: &dyn StoredFile, geometry: Geometry, overlay: &Overlay, extent: &Extent) -> io::Result<Option<u64>> {
     let size = match extent {
         Extent::Unborn | Extent::Inline => 0,
         Extent::Chunked { size, .. } => *size,
@@ -207,25 +200,11 @@ pub fn end(
     Ok(Some(own.max(overlay.end(geometry))))
 }
 
-fn write(
-    file: &dyn StoredFile,
-    geometry: Geometry,
-    first: u64,
-    entries: &[Entry],
-    data: &[u8],
-) -> Result<(), Failed> {
+fn write(file: &dyn StoredFile, geometry: Geometry, first: u64, entries: &[Entry], data: &[u8]) -> Result<(), Failed> {
     if entries.is_empty() {
         return Ok(());
     }
-    place::write(
-        file,
-        geometry,
-        &Run {
-            first,
-            entries,
-            data,
-        },
-    )?;
+    place::write(file, geometry, &Run { first, entries, data })?;
     if data.is_empty() {
         // Holes: nothing refers to what lay there.
         place::punch(file, geometry, first..first + entries.len() as u64)?;
@@ -238,12 +217,7 @@ fn write(
 ///
 /// # Errors
 /// Those of the file.
-pub fn copy_head(
-    file: &dyn StoredFile,
-    geometry: Geometry,
-    image: &[u8],
-    settled: bool,
-) -> Result<(), Failed> {
+pub fn copy_head(file: &dyn StoredFile, geometry: Geometry, image: &[u8], settled: bool) -> Result<(), Failed> {
     let failed = |source| Failed {
         doing: "write the head of",
         chunk: 0,

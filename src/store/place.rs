@@ -87,11 +87,8 @@ pub fn reserve(file: &dyn StoredFile, geometry: Geometry, run: &Run<'_>) -> Resu
     for run in by_group(run, geometry) {
         let at = geometry.chunk_offset(run.first);
         if !run.data.is_empty() {
-            file.allocate(at, run.data.len() as u64).map_err(failed(
-                "reserve space for",
-                run.first,
-                at,
-            ))?;
+            file.allocate(at, run.data.len() as u64)
+                .map_err(failed("reserve space for", run.first, at))?;
         }
         let at = geometry.entry_offset(run.first);
         let len = (run.entries.len() * ENTRY_LEN) as u64;
@@ -105,17 +102,10 @@ pub fn reserve(file: &dyn StoredFile, geometry: Geometry, run: &Run<'_>) -> Resu
 ///
 /// # Errors
 /// Those of the medium.
-pub fn punch(
-    file: &dyn StoredFile,
-    geometry: Geometry,
-    range: std::ops::Range<u64>,
-) -> Result<(), Failed> {
+pub fn punch(file: &dyn StoredFile, geometry: Geometry, range: std::ops::Range<u64>) -> Result<(), Failed> {
     let mut first = range.start;
     while first < range.end {
-        let end = geometry
-            .chunks_of(geometry.group_of(first))
-            .end
-            .min(range.end);
+        let end = geometry.chunks_of(geometry.group_of(first)).end.min(range.end);
         let at = geometry.chunk_offset(first);
         let len = (end - first) * geometry.chunk_size();
         file.punch_hole(at, len)

@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{
-    AtFlags, Dir, FallocateFlags, FileType, Mode, OFlags, StatVfsMountFlags, Timespec, Timestamps,
-    UTIME_NOW, UTIME_OMIT,
+    AtFlags, Dir, FallocateFlags, FileType, Mode, OFlags, StatVfsMountFlags, Timespec, Timestamps, UTIME_NOW,
+    UTIME_OMIT,
 };
 use rustix::io::Errno;
 
@@ -24,9 +24,7 @@ const FILE: OFlags = OFlags::RDWR
     .union(OFlags::CLOEXEC)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK);
-const DIRECTORY: OFlags = OFlags::DIRECTORY
-    .union(OFlags::CLOEXEC)
-    .union(OFlags::NOFOLLOW);
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
 /// A backing directory.
 #[derive(Debug)]
@@ -58,20 +56,11 @@ impl PosixMedium {
 fn is_absent(errno: Errno) -> bool {
     matches!(
         errno,
-        Errno::NOENT
-            | Errno::NOTDIR
-            | Errno::LOOP
-            | Errno::NAMETOOLONG
-            | Errno::NXIO
-            | Errno::ISDIR
+        Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG | Errno::NXIO | Errno::ISDIR
     )
 }
 
-fn open_file(
-    dir: BorrowedFd<'_>,
-    name: &[u8],
-    node: NodeId,
-) -> io::Result<Option<Box<dyn StoredFile>>> {
+fn open_file(dir: BorrowedFd<'_>, name: &[u8], node: NodeId) -> io::Result<Option<Box<dyn StoredFile>>> {
     if RawName::parse(name).is_none_or(|raw| raw.node != node) {
         return Ok(None);
     }
@@ -83,10 +72,7 @@ fn open_file(
         Err(errno) => return Err(errno.into()),
     };
     let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
-    Ok(
-        (kind == FileType::RegularFile)
-            .then(|| Box::new(PosixFile::new(fd)) as Box<dyn StoredFile>),
-    )
+    Ok((kind == FileType::RegularFile).then(|| Box::new(PosixFile::new(fd)) as Box<dyn StoredFile>))
 }
 
 /// The owner may not write a file of mode 0444, but a handle opened before may have: so the journal can
@@ -113,12 +99,7 @@ impl Medium for PosixMedium {
         };
         let fd = match rustix::fs::openat(&self.root, JOURNAL, writable, mode) {
             Err(Errno::NOENT) if create => {
-                let fd = rustix::fs::openat(
-                    &self.root,
-                    JOURNAL,
-                    FILE | OFlags::CREATE | OFlags::EXCL,
-                    mode,
-                )?;
+                let fd = rustix::fs::openat(&self.root, JOURNAL, FILE | OFlags::CREATE | OFlags::EXCL, mode)?;
                 rustix::fs::fsync(&fd)?;
                 let root = rustix::fs::openat(&self.root, ".", DIRECTORY, Mode::empty())?;
                 rustix::fs::fsync(&root)?;
@@ -137,8 +118,7 @@ impl Medium for PosixMedium {
     }
 
     fn is_writable(&self) -> bool {
-        rustix::fs::fstatvfs(&self.root)
-            .is_ok_and(|stat| !stat.f_flag.contains(StatVfsMountFlags::RDONLY))
+        rustix::fs::fstatvfs(&self.root).is_ok_and(|stat| !stat.f_flag.contains(StatVfsMountFlags::RDONLY))
     }
 
     fn sync_everything(&self) -> io::Result<()> {
@@ -234,12 +214,7 @@ impl StoredFile for PosixFile {
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        optional(rustix::fs::fallocate(
-            &self.0,
-            FallocateFlags::KEEP_SIZE,
-            offset,
-            len,
-        ))
+        optional(rustix::fs::fallocate(&self.0, FallocateFlags::KEEP_SIZE, offset, len))
     }
 
     fn sync_data(&self) -> io::Result<()> {

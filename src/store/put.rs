@@ -136,9 +136,7 @@ impl Content {
             self.write_journal(&mut state, &plan, change, permit)?;
         }
         if plan.partial {
-            return Ok(Tried::Partly(
-                plan.journal.iter().flat_map(chunks).collect(),
-            ));
+            return Ok(Tried::Partly(plan.journal.iter().flat_map(chunks).collect()));
         }
         state.take_head(change, &plan);
         Ok(Tried::Done)
@@ -157,11 +155,7 @@ impl Content {
         match change.head.map(Extent::of) {
             Some(Extent::Unborn | Extent::Unknown) => misuse("a head that is not well-formed"),
             None if change.together => misuse("together with no head"),
-            Some(_)
-                if change
-                    .head
-                    .is_some_and(|head| image_len(head) != head.len()) =>
-            {
+            Some(_) if change.head.is_some_and(|head| image_len(head) != head.len()) => {
                 misuse("a head and what is not of it")
             }
             _ => Ok(()),
@@ -181,8 +175,7 @@ impl Content {
             if state.is_reserved(run) {
                 continue;
             }
-            place::reserve(self.file(), state.geometry, run)
-                .map_err(|failed| self.failed(state, failed))?;
+            place::reserve(self.file(), state.geometry, run).map_err(|failed| self.failed(state, failed))?;
             state.mark_reserved(run);
         }
         Ok(())
@@ -192,9 +185,7 @@ impl Content {
     /// that may lack space, and then those that readers have seen are still whole.
     fn write_fresh(&self, state: &mut State, runs: &[Run<'_>]) -> Result<(), StoreError> {
         let geometry = state.geometry;
-        let mut pieces = plan::cut(runs, geometry, |chunk| {
-            state.extent.refers_to(geometry, chunk)
-        });
+        let mut pieces = plan::cut(runs, geometry, |chunk| state.extent.refers_to(geometry, chunk));
         pieces.sort_by_key(|(seen, _)| *seen);
         for (seen, run) in pieces {
             state.fresh_written += 1;
@@ -283,12 +274,7 @@ impl Content {
 }
 
 impl State {
-    fn plan<'a>(
-        &self,
-        change: &Change<'a>,
-        done: &HashSet<u64>,
-        journal: Option<&Journal>,
-    ) -> Plan<'a> {
+    fn plan<'a>(&self, change: &Change<'a>, done: &HashSet<u64>, journal: Option<&Journal>) -> Plan<'a> {
         let mut plan = Plan {
             place: Vec::new(),
             journal: Vec::new(),
@@ -323,9 +309,7 @@ impl State {
 
     fn route<'a>(&self, change: &Change<'a>, done: &HashSet<u64>, plan: &mut Plan<'a>) {
         let taken = |chunk| {
-            self.reach.refers_to(self.geometry, chunk)
-                || self.overlay.contains(chunk)
-                || self.torn.contains(&chunk)
+            self.reach.refers_to(self.geometry, chunk) || self.overlay.contains(chunk) || self.torn.contains(&chunk)
         };
         let bytes = change.runs.iter().map(|run| run.data.len() as u64).sum();
         let habit = Habit {
@@ -372,10 +356,7 @@ impl State {
             return parts(change.head, &plan.journal).len_at_most() as u64;
         }
         let batches = plan::batches(&plan.journal, self.geometry, RECORD);
-        batches
-            .iter()
-            .map(|runs| parts(None, runs).len_at_most() as u64)
-            .sum()
+        batches.iter().map(|runs| parts(None, runs).len_at_most() as u64).sum()
     }
 
     /// Takes the head of a change that has been made.
@@ -397,15 +378,12 @@ impl State {
     }
 
     fn is_reserved(&self, run: &Run<'_>) -> bool {
-        run.data.is_empty()
-            || chunks(run).all(|chunk| self.overlay.contains(chunk) || self.has_bit(chunk))
+        run.data.is_empty() || chunks(run).all(|chunk| self.overlay.contains(chunk) || self.has_bit(chunk))
     }
 
     fn has_bit(&self, chunk: u64) -> bool {
         let (group, bit) = bit(self.geometry, chunk);
-        self.reserved
-            .get(&group)
-            .is_some_and(|bits| bits & bit != 0)
+        self.reserved.get(&group).is_some_and(|bits| bits & bit != 0)
     }
 
     fn mark_reserved(&mut self, run: &Run<'_>) {

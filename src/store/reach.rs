@@ -129,10 +129,7 @@ impl Reach {
     #[must_use]
     pub fn refers_to(&self, geometry: Geometry, chunk: u64) -> bool {
         self.durable.refers_to(geometry, chunk)
-            || self
-                .waiting
-                .iter()
-                .any(|head| head.extent.refers_to(geometry, chunk))
+            || self.waiting.iter().any(|head| head.extent.refers_to(geometry, chunk))
     }
 
     /// Whether `chunk` would be fresh if only the journal were synced up to the record that this returns.

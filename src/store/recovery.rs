@@ -129,11 +129,7 @@ pub(super) fn recover(medium: &dyn Medium, file: &dyn StoredFile) -> Result<Reco
 }
 
 fn journal_error(doing: &'static str, offset: u64) -> impl FnOnce(io::Error) -> StoreError {
-    move |source| StoreError::Journal {
-        doing,
-        offset,
-        source,
-    }
+    move |source| StoreError::Journal { doing, offset, source }
 }
 
 /// The segments in use, the older one first, and where they begin.
@@ -144,8 +140,7 @@ fn segments(file: &dyn StoredFile) -> Result<Vec<(SegmentHeader, u64)>, StoreErr
     for index in 0..2 {
         let base = u64::from(index) * segment_len;
         let mut bytes = [0; SEGMENT_HEADER_LEN];
-        file.read_at(&mut bytes, base)
-            .map_err(journal_error("read", base))?;
+        file.read_at(&mut bytes, base).map_err(journal_error("read", base))?;
         if let Some(header) = SegmentHeader::parse(&bytes, index, segment_len) {
             segments.push((header, base));
         }
@@ -171,12 +166,7 @@ fn fold(file: &dyn StoredFile, segments: &[(SegmentHeader, u64)]) -> Result<Fold
 }
 
 /// Takes up the records of a segment, to the first that is not there or not whole. Returns its number.
-fn fold_segment(
-    file: &dyn StoredFile,
-    header: &SegmentHeader,
-    base: u64,
-    fold: &mut Fold,
-) -> Result<u64, StoreError> {
+fn fold_segment(file: &dyn StoredFile, header: &SegmentHeader, base: u64, fold: &mut Fold) -> Result<u64, StoreError> {
     let (mut offset, mut sequence) = (base + RECORDS_OFFSET, header.first_sequence);
     let end = base + header.segment_len;
     let mut buf = Vec::new();
@@ -199,19 +189,13 @@ fn fold_segment(
 }
 
 fn read(file: &dyn StoredFile, buf: &mut [u8], offset: u64) -> Result<(), StoreError> {
-    let have = file
-        .read_at(buf, offset)
-        .map_err(journal_error("read", offset))?;
+    let have = file.read_at(buf, offset).map_err(journal_error("read", offset))?;
     buf[have..].fill(0);
     Ok(())
 }
 
 /// Copies everything to its place and makes it durable. Returns how many files there were, and were not.
-fn apply(
-    medium: &dyn Medium,
-    journal: &dyn StoredFile,
-    fold: &Fold,
-) -> Result<(u64, u64), StoreError> {
+fn apply(medium: &dyn Medium, journal: &dyn StoredFile, fold: &Fold) -> Result<(u64, u64), StoreError> {
     let backing = |doing| move |source| StoreError::Backing { doing, source };
     let one_by_one = fold.files.len() <= MANY;
     let (mut files, mut missing) = (0, 0);
@@ -219,9 +203,7 @@ fn apply(
     for (node, folded) in &fold.files {
         let mut found = None;
         for hint in folded.hints.iter().rev() {
-            found = medium
-                .find(*node, hint)
-                .map_err(backing("look for a file in"))?;
+            found = medium.find(*node, hint).map_err(backing("look for a file in"))?;
             if found.is_some() {
                 break;
             }
@@ -250,12 +232,7 @@ fn apply(
                 io::ErrorKind::Other.into()
             })
         });
-        walked.map_err(|source| {
-            failure.unwrap_or(StoreError::Backing {
-                doing: "walk",
-                source,
-            })
-        })?;
+        walked.map_err(|source| failure.unwrap_or(StoreError::Backing { doing: "walk", source }))?;
     }
     if !one_by_one {
         medium.sync_everything().map_err(backing("sync"))?;
@@ -292,11 +269,7 @@ fn apply_file(
     })
 }
 
-fn apply_content(
-    folded: &Folded,
-    file: &dyn StoredFile,
-    journal: &dyn StoredFile,
-) -> Result<(), Failed> {
+fn apply_content(folded: &Folded, file: &dyn StoredFile, journal: &dyn StoredFile) -> Result<(), Failed> {
     let failed = |doing| {
         move |source| Failed {
             doing,
@@ -315,9 +288,7 @@ fn apply_content(
     };
     let mut first = Some(0);
     while let Some(chunk) = first {
-        first = folded
-            .overlay
-            .copy(file, folded.geometry, chunk, u64::MAX, read)?;
+        first = folded.overlay.copy(file, folded.geometry, chunk, u64::MAX, read)?;
     }
     if let Some(head) = &folded.head
         && let Some(keep) = overlay::end(file, folded.geometry, &folded.overlay, &Extent::of(head))
@@ -326,6 +297,5 @@ fn apply_content(
     {
         file.set_len(keep).map_err(failed("cut"))?;
     }
-    file.set_modified(Some(modified))
-        .map_err(failed("keep the times of"))
+    file.set_modified(Some(modified)).map_err(failed("keep the times of"))
 }

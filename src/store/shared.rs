@@ -78,11 +78,7 @@ struct Live {
 }
 
 impl Shared {
-    pub(super) fn new(
-        medium: Box<dyn Medium>,
-        journal: Option<Journal>,
-        settings: Settings,
-    ) -> Self {
+    pub(super) fn new(medium: Box<dyn Medium>, journal: Option<Journal>, settings: Settings) -> Self {
         Self {
             medium,
             journal,
@@ -197,9 +193,7 @@ impl Shared {
     }
 
     pub(super) fn sync_journal(&self, upto: u64) -> Result<(), StoreError> {
-        self.journal
-            .as_ref()
-            .map_or(Ok(()), |journal| journal.sync(upto))
+        self.journal.as_ref().map_or(Ok(()), |journal| journal.sync(upto))
     }
 
     pub(super) fn synced(&self) -> u64 {

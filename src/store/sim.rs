@@ -112,24 +112,15 @@ impl Op {
     /// What a crash may leave of it: nothing, all, or parts.
     fn tear(&self, rng: &mut Rng) -> Vec<Op> {
         let Self::Write(offset, data) = self else {
-            return if rng.one_in(2) {
-                vec![self.clone()]
-            } else {
-                Vec::new()
-            };
+            return if rng.one_in(2) { vec![self.clone()] } else { Vec::new() };
         };
-        let part =
-            |from: usize, to: usize| Self::Write(offset + from as u64, data[from..to].to_vec());
+        let part = |from: usize, to: usize| Self::Write(offset + from as u64, data[from..to].to_vec());
         match rng.below(6) {
             0 | 1 => Vec::new(),
             2 | 3 => vec![self.clone()],
             4 => {
                 let cut = rng.below(data.len() as u64 + 1) as usize;
-                let keep = if rng.one_in(2) {
-                    (0, cut)
-                } else {
-                    (cut, data.len())
-                };
+                let keep = if rng.one_in(2) { (0, cut) } else { (cut, data.len()) };
                 vec![part(keep.0, keep.1)]
             }
             _ => (0..data.len())
@@ -369,9 +360,7 @@ impl Medium for SimMedium {
     }
 
     fn find(&self, node: NodeId, hint: &StoredPath) -> io::Result<Option<Box<dyn StoredFile>>> {
-        Ok(self
-            .lookup(hint.as_bytes())
-            .filter(|_| is_of(hint.as_bytes(), node)))
+        Ok(self.lookup(hint.as_bytes()).filter(|_| is_of(hint.as_bytes(), node)))
     }
 
     fn find_all(&self, nodes: &BTreeSet<NodeId>, found: &mut Found<'_>) -> io::Result<()> {
@@ -406,9 +395,7 @@ impl SimFile {
         // A write that fails has been done in part.
         let op = match (failure, op) {
             (None, op) => op,
-            (Some(_), Op::Write(offset, data)) => {
-                Op::Write(offset, data[..data.len() / 2].to_vec())
-            }
+            (Some(_), Op::Write(offset, data)) => Op::Write(offset, data[..data.len() / 2].to_vec()),
             (Some(errno), _) => return Err(io::Error::from_raw_os_error(errno)),
         };
         op.apply(&mut inode.cached);

@@ -93,10 +93,7 @@ fn run(settings: Settings, close: bool) {
                 scope.spawn(move || work(store, dir, number))
             })
             .collect();
-        writers
-            .into_iter()
-            .map(|writer| writer.join().unwrap())
-            .collect()
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
     });
     if close {
         store.close().unwrap();
@@ -157,13 +154,8 @@ fn a_hint_finds_only_the_file_of_its_node_below_the_root() {
     assert!(!find(up));
     assert!(!find(format!("link/{}", name(node))), "through a symlink");
     assert!(!find(name(other)), "another node's file");
-    assert!(!find(format!(
-        "{}/{}",
-        outside.path().display(),
-        name(node)
-    )));
-    std::os::unix::fs::symlink(outside.path().join(name(node)), dir.path().join(name(node)))
-        .unwrap();
+    assert!(!find(format!("{}/{}", outside.path().display(), name(node))));
+    std::os::unix::fs::symlink(outside.path().join(name(node)), dir.path().join(name(node))).unwrap();
     assert!(!find(name(node)), "a symlink itself");
     std::fs::remove_file(dir.path().join(name(node))).unwrap();
     let sub = dir.path().join(name(NodeId([9; 16])));

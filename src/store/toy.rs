@@ -14,8 +14,7 @@ use super::error::StoreError;
 use super::put::Change;
 use crate::format::head::tests::sample;
 use crate::format::head::{
-    Body, CONTENT_MAC, GroupRun, INLINE_ENTRY_OFFSET, INLINE_MAX, INLINE_OFFSET, RawHead,
-    VOLUME_MAC,
+    Body, CONTENT_MAC, GroupRun, INLINE_ENTRY_OFFSET, INLINE_MAX, INLINE_OFFSET, RawHead, VOLUME_MAC,
 };
 use crate::format::journal::Run;
 use crate::format::{Entry, Geometry, NodeId};
@@ -86,11 +85,7 @@ impl Model {
                 }),
             }
         }
-        let body = if self.inline {
-            Body::Inline
-        } else {
-            Body::Chunked
-        };
+        let body = if self.inline { Body::Inline } else { Body::Chunked };
         let mut head = sample(self.size, body, absent);
         head.node = node;
         let mut image = head.image().unwrap();
@@ -109,11 +104,7 @@ impl Model {
     }
 
     pub(super) fn chunk_count(&self) -> u64 {
-        if self.inline {
-            0
-        } else {
-            geometry().chunks(self.size)
-        }
+        if self.inline { 0 } else { geometry().chunks(self.size) }
     }
 
     /// Reads a whole file. Fails where a real reader would.
@@ -142,17 +133,12 @@ impl Model {
             model.body = Some(open(node, u64::MAX, &entry, &image[INLINE_OFFSET..])?);
             return Ok(model);
         }
-        let groups = head
-            .absent
-            .iter()
-            .flat_map(|run| u64::from(run.first)..run.end());
+        let groups = head.absent.iter().flat_map(|run| u64::from(run.first)..run.end());
         model.absent = groups.collect();
         let count = model.chunk_count();
         let mut entries = vec![Entry::UNWRITTEN; count as usize];
         let mut data = vec![0; count as usize * 4096];
-        content
-            .read(0, &mut entries, &mut data)
-            .map_err(|e| e.to_string())?;
+        content.read(0, &mut entries, &mut data).map_err(|e| e.to_string())?;
         for chunk in 0..count {
             if model.absent.contains(&geometry().group_of(chunk)) {
                 continue;
@@ -222,12 +208,7 @@ impl Model {
 
     /// Writes new versions to whole chunks, and extends the file to `size` if it is shorter. Returns the chunks
     /// to be put, and whether the body moves into chunks.
-    pub(super) fn write(
-        &mut self,
-        range: std::ops::Range<u64>,
-        size: u64,
-        version: u64,
-    ) -> (BTreeSet<u64>, bool) {
+    pub(super) fn write(&mut self, range: std::ops::Range<u64>, size: u64, version: u64) -> (BTreeSet<u64>, bool) {
         let moves = std::mem::take(&mut self.inline);
         let mut touched = BTreeSet::new();
         if moves {
@@ -256,8 +237,7 @@ impl Model {
         for chunk in before..after {
             let group = geometry().group_of(chunk);
             let chunks = geometry().chunks_of(group);
-            let whole =
-                chunks.start >= before && !chunks.clone().any(|chunk| range.contains(&chunk));
+            let whole = chunks.start >= before && !chunks.clone().any(|chunk| range.contains(&chunk));
             if whole {
                 self.absent.insert(group);
             } else if !self.absent.contains(&group) {
@@ -270,8 +250,7 @@ impl Model {
                 let chunks = geometry().chunks_of(group);
                 touched.extend(chunks.start..chunks.end.min(after));
             }
-            self.chunks
-                .insert(chunk, Value(version, geometry().len_in(chunk, end)));
+            self.chunks.insert(chunk, Value(version, geometry().len_in(chunk, end)));
             touched.insert(chunk);
         }
         (touched, moves)
@@ -287,9 +266,7 @@ impl Model {
         }
         let count = geometry().chunks(size);
         self.chunks.retain(|chunk, _| *chunk < count);
-        let groups = count
-            .checked_sub(1)
-            .map_or(0, |last| geometry().group_of(last) + 1);
+        let groups = count.checked_sub(1).map_or(0, |last| geometry().group_of(last) + 1);
         self.absent.retain(|group| *group < groups);
         if let Some(last) = count.checked_sub(1)
             && let Some(value) = self.chunks.get_mut(&last)

@@ -47,9 +47,7 @@ impl Creator {
             gid: own_gid,
             capabilities: capabilities(None)?,
         };
-        let guard = Self {
-            restore: Some(restore),
-        };
+        let guard = Self { restore: Some(restore) };
         set_fs_ids(uid, gid);
         if let Some(restore) = &guard.restore {
             // The kernel took the file system capabilities away with the user 0.
@@ -111,10 +109,7 @@ mod tests {
         let ours = directory.path().join("ours");
         std::fs::write(&ours, "").unwrap();
         let theirs = theirs.metadata().unwrap();
-        assert_eq!(
-            (theirs.uid(), theirs.gid(), theirs.mode() & 0o777),
-            (1234, 5678, 0o750)
-        );
+        assert_eq!((theirs.uid(), theirs.gid(), theirs.mode() & 0o777), (1234, 5678, 0o750));
         assert_eq!(ours.metadata().unwrap().uid(), 0);
     }
 }

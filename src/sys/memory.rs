@@ -121,22 +121,15 @@ fn map_region() -> impl Iterator<Item = Free> {
     let access = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: a new private mapping at an address of the kernel's choice touches no memory in use.
     let region = unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), REGION, access, flags) };
-    let region = region
-        .ok()
-        .and_then(|start| NonNull::new(start.cast::<[u8; SLOT]>()));
+    let region = region.ok().and_then(|start| NonNull::new(start.cast::<[u8; SLOT]>()));
     if let Some(start) = region {
         protect(start);
     }
     let slots = if region.is_some() { REGION / SLOT } else { 0 };
-    region
-        .into_iter()
-        .cycle()
-        .take(slots)
-        .enumerate()
-        .map(|(i, start)| {
-            // SAFETY: `i < REGION / SLOT`, so the slot lies within the region mapped above; bytes need no alignment.
-            Free(unsafe { start.add(i) })
-        })
+    region.into_iter().cycle().take(slots).enumerate().map(|(i, start)| {
+        // SAFETY: `i < REGION / SLOT`, so the slot lies within the region mapped above; bytes need no alignment.
+        Free(unsafe { start.add(i) })
+    })
 }
 
 fn protect(start: NonNull<[u8; SLOT]>) {
@@ -212,10 +205,7 @@ mod tests {
         for line in smaps.lines() {
             let range = line.split(' ').next().and_then(|r| r.split_once('-'));
             if let Some((from, to)) = range
-                && let (Ok(from), Ok(to)) = (
-                    usize::from_str_radix(from, 16),
-                    usize::from_str_radix(to, 16),
-                )
+                && let (Ok(from), Ok(to)) = (usize::from_str_radix(from, 16), usize::from_str_radix(to, 16))
             {
                 inside = (from..to).contains(&at);
             }

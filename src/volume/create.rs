@@ -38,11 +38,7 @@ pub struct Creation {
 ///
 /// # Errors
 /// [`VolumeError`]: the directory is not empty, the KMS refuses, or the backing fails.
-pub fn create(
-    root: impl AsFd,
-    kms: &dyn Kms,
-    creation: &Creation,
-) -> Result<VolumeId, VolumeError> {
+pub fn create(root: impl AsFd, kms: &dyn Kms, creation: &Creation) -> Result<VolumeId, VolumeError> {
     check_empty(&root)?;
     let id = VolumeId::random();
     let context = EncryptionContext::volume_key(id);
@@ -65,9 +61,7 @@ fn check_empty(root: impl AsFd) -> Result<(), VolumeError> {
         // `lost+found` is what a freshly made ext4 holds; NEW_NAME is what a creation that was cut short left.
         let harmless: [&[u8]; 4] = [b".", b"..", b"lost+found", NEW_NAME.as_bytes()];
         if !harmless.contains(&name) {
-            return Err(VolumeError::NotEmpty(
-                String::from_utf8_lossy(name).into_owned(),
-            ));
+            return Err(VolumeError::NotEmpty(String::from_utf8_lossy(name).into_owned()));
         }
     }
     Ok(())
@@ -83,15 +77,13 @@ fn write(root: impl AsFd, bytes: &[u8]) -> Result<(), VolumeError> {
 }
 
 fn write_new(root: impl AsFd, bytes: &[u8]) -> Result<(), VolumeError> {
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
     let file = openat(&root, NEW_NAME, flags, mode);
     let mut file = File::from(file.map_err(VolumeError::io("making kmsfs.volume"))?);
     file.write_all(bytes)
         .map_err(VolumeError::std("writing kmsfs.volume"))?;
-    file.sync_all()
-        .map_err(VolumeError::std("writing kmsfs.volume"))?;
+    file.sync_all().map_err(VolumeError::std("writing kmsfs.volume"))?;
     match renameat_with(&root, NEW_NAME, &root, FILE_NAME, RenameFlags::NOREPLACE) {
         Ok(()) => {}
         Err(Errno::EXIST) => return Err(VolumeError::NotEmpty(FILE_NAME.into())),

@@ -86,9 +86,7 @@ impl Volume {
         let subkeys = volume_keys(&volume_key, id);
         let descriptor = open_descriptor(raw, &subkeys).map_err(|_| VolumeError::Tampered)?;
         let geometry = descriptor.geometry()?;
-        let backing = root
-            .try_clone()
-            .map_err(VolumeError::std("opening the backing"))?;
+        let backing = root.try_clone().map_err(VolumeError::std("opening the backing"))?;
         let medium = Box::new(PosixMedium::new(backing));
         let settings = store::Settings {
             geometry,

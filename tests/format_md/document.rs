@@ -39,8 +39,7 @@ pub fn table(heading: &str, rows: usize) -> Vec<Row> {
 }
 
 pub fn number(cell: &str) -> u64 {
-    cell.parse()
-        .unwrap_or_else(|_| panic!("{cell:?} is no number"))
+    cell.parse().unwrap_or_else(|_| panic!("{cell:?} is no number"))
 }
 
 /// Every number in a text.
@@ -57,18 +56,13 @@ pub fn quoted(cell: &str) -> Vec<u8> {
         .split('`')
         .nth(1)
         .unwrap_or_else(|| panic!("{cell:?} quotes nothing"));
-    text.replace("\\0", "\0")
-        .replace("\\x01", "\x01")
-        .into_bytes()
+    text.replace("\\0", "\0").replace("\\x01", "\x01").into_bytes()
 }
 
 /// Whether the text says this, however its lines are broken.
 pub fn says(what: &str) {
     let flat: Vec<&str> = FORMAT.split_whitespace().collect();
-    assert!(
-        flat.join(" ").contains(what),
-        "FORMAT.md does not say {what:?}"
-    );
+    assert!(flat.join(" ").contains(what), "FORMAT.md does not say {what:?}");
 }
 
 /// A structure as a table of offsets, lengths and fields describes it.
@@ -89,11 +83,7 @@ impl Layout {
     }
 
     pub fn range(&self, field: &str) -> std::ops::Range<usize> {
-        let found: Vec<_> = self
-            .0
-            .iter()
-            .filter(|(.., name)| name.starts_with(field))
-            .collect();
+        let found: Vec<_> = self.0.iter().filter(|(.., name)| name.starts_with(field)).collect();
         assert_eq!(found.len(), 1, "fields {field:?}");
         found[0].0..found[0].0 + found[0].1
     }
@@ -104,22 +94,14 @@ impl Layout {
         for (field, value) in fields {
             bytes[self.range(field)].copy_from_slice(value);
         }
-        let named = self
-            .0
-            .iter()
-            .filter(|(.., name)| !name.starts_with("zero"))
-            .count();
+        let named = self.0.iter().filter(|(.., name)| !name.starts_with("zero")).count();
         assert_eq!(named, fields.len(), "fields that are not zero");
         bytes
     }
 
     /// The number behind the colon of a field.
     pub fn constant(&self, field: &str) -> Vec<u64> {
-        let (.., text) = self
-            .0
-            .iter()
-            .find(|(.., name)| name.starts_with(field))
-            .unwrap();
+        let (.., text) = self.0.iter().find(|(.., name)| name.starts_with(field)).unwrap();
         numbers(text)
     }
 }

@@ -17,14 +17,8 @@ fn segments_of_the_journal() {
     let magic = quoted(&rows[1][2]);
     assert_eq!(magic, journal::SEGMENT_MAGIC);
     assert_eq!(layout.constant("version"), [u64::from(journal::VERSION)]);
-    assert_eq!(
-        layout.constant("checksum"),
-        [journal::SEGMENT_HEADER_LEN as u64 - 16]
-    );
-    says(&format!(
-        "whose records begin at {}",
-        journal::RECORDS_OFFSET
-    ));
+    assert_eq!(layout.constant("checksum"), [journal::SEGMENT_HEADER_LEN as u64 - 16]);
+    says(&format!("whose records begin at {}", journal::RECORDS_OFFSET));
     let header = SegmentHeader {
         index: 1,
         epoch: 3,
@@ -48,19 +42,8 @@ fn segments_of_the_journal() {
 }
 
 /// A record as the tables describe it.
-fn expected_record(
-    layout: &Layout,
-    magic: &[u8],
-    head: &[u8],
-    entries: &[Entry],
-    data: &[u8],
-) -> Vec<u8> {
-    let run = [
-        &5u64.to_le_bytes()[..],
-        &(entries.len() as u32).to_le_bytes(),
-        &[0; 4],
-    ]
-    .concat();
+fn expected_record(layout: &Layout, magic: &[u8], head: &[u8], entries: &[Entry], data: &[u8]) -> Vec<u8> {
+    let run = [&5u64.to_le_bytes()[..], &(entries.len() as u32).to_le_bytes(), &[0; 4]].concat();
     let mut body = [b"a/b", head, &run, entries.as_bytes(), data].concat();
     let len = (journal::RECORD_HEADER_LEN + body.len()).next_multiple_of(8);
     body.resize(len - journal::RECORD_HEADER_LEN, 0);
@@ -93,10 +76,7 @@ fn records_of_the_journal() {
     let layout = Layout::of(&found[2], journal::RECORD_HEADER_LEN);
     let magic = quoted(&found[2][1][2]);
     assert_eq!(magic, journal::RECORD_MAGIC);
-    assert_eq!(
-        layout.constant("bytes of the hint"),
-        [journal::HINT_MAX as u64]
-    );
+    assert_eq!(layout.constant("bytes of the hint"), [journal::HINT_MAX as u64]);
     says(&format!(
         "Behind these {} bytes: hint ‖ image of the head ‖ runs ‖ entries ‖ data ‖ zeros up to a multiple of 8",
         journal::RECORD_HEADER_LEN
@@ -108,10 +88,7 @@ fn records_of_the_journal() {
 
     let mut image = vec![0; head::ENTRIES_OFFSET];
     image[..100].fill(6);
-    let entries = [
-        Entry::new([1; 12], [2; 16], 4096),
-        Entry::new([3; 12], [4; 16], 5),
-    ];
+    let entries = [Entry::new([1; 12], [2; 16], 4096), Entry::new([3; 12], [4; 16], 5)];
     let data = vec![7; 4096 + 5];
     let runs = [Run {
         first: 5,
@@ -144,11 +121,7 @@ fn records_of_the_journal() {
     for (row, (name, kind)) in table("| kind | name | what |", 4).iter().zip(kinds) {
         assert_eq!(row[1], name);
         let bytes = written(kind);
-        assert_eq!(
-            u64::from(bytes[layout.range("kind").start]),
-            number(&row[0]),
-            "{row:?}"
-        );
+        assert_eq!(u64::from(bytes[layout.range("kind").start]), number(&row[0]), "{row:?}");
         assert_eq!(Record::parse(&bytes, 9, 77).unwrap().kind, kind);
     }
 }

@@ -68,10 +68,7 @@ fn heads() {
     let (magic, slot) = (quoted(&rows[0][2]), Slot::new(&wrapped_key()).unwrap());
     assert_eq!(magic, head::MAGIC);
     assert_eq!(layout.constant("version"), [u64::from(head::VERSION)]);
-    assert_eq!(
-        layout.constant("suite"),
-        [u64::from(head::SUITE_AES_256_GCM_SIV)]
-    );
+    assert_eq!(layout.constant("suite"), [u64::from(head::SUITE_AES_256_GCM_SIV)]);
     let bodies = layout.constant("body");
     for (body, byte) in [(Body::Inline, bodies[0]), (Body::Chunked, bodies[1])] {
         let expected = layout.bytes(&[
@@ -90,21 +87,12 @@ fn heads() {
             ("`content_mac`", &[0; 32]),
             ("`volume_mac`", &[0; 32]),
         ]);
-        assert_eq!(
-            a_head(body, vec![]).image().unwrap()[..head::HEAD_LEN],
-            expected
-        );
+        assert_eq!(a_head(body, vec![]).image().unwrap()[..head::HEAD_LEN], expected);
     }
     assert_eq!(layout.range("`content_mac`"), head::CONTENT_MAC);
     assert_eq!(layout.range("`volume_mac`"), head::VOLUME_MAC);
-    assert_eq!(
-        layout.constant("`content_mac`"),
-        [0, head::OWN_LEN as u64 - 1]
-    );
-    assert_eq!(
-        layout.constant("`volume_mac`"),
-        [0, head::MACED_LEN as u64 - 1]
-    );
+    assert_eq!(layout.constant("`content_mac`"), [0, head::OWN_LEN as u64 - 1]);
+    assert_eq!(layout.constant("`volume_mac`"), [0, head::MACED_LEN as u64 - 1]);
 }
 
 #[test]
@@ -114,10 +102,7 @@ fn what_stands_behind_a_head() {
         head::ABSENT_OFFSET,
         head::ABSENT_MAX
     ));
-    says(&format!(
-        "its tag entry at {} and its bytes",
-        head::INLINE_ENTRY_OFFSET
-    ));
+    says(&format!("its tag entry at {} and its bytes", head::INLINE_ENTRY_OFFSET));
     says(&format!(
         "from {} on: at most {}.",
         head::INLINE_OFFSET,
@@ -134,10 +119,7 @@ fn what_stands_behind_a_head() {
     says("first group 4, count 4.");
     let image = a_head(Body::Chunked, vec![run]).image().unwrap();
     assert_eq!(image[head::ABSENT_OFFSET..][..8], [0, 0, 0, 0, 1, 0, 0, 0]);
-    assert!(matches!(
-        RawHead::parse(&vec![0; head::ENTRIES_OFFSET]),
-        Ok(None)
-    ));
+    assert!(matches!(RawHead::parse(&vec![0; head::ENTRIES_OFFSET]), Ok(None)));
 }
 
 #[test]
@@ -155,10 +137,7 @@ fn wrapped_keys_and_entries() {
         ("identifier", &name),
         ("blob", &blob),
     ];
-    assert_eq!(
-        Slot::new(&wrapped_key()).unwrap().as_bytes(),
-        layout.bytes(&fields)
-    );
+    assert_eq!(Slot::new(&wrapped_key()).unwrap().as_bytes(), layout.bytes(&fields));
     let layout = Layout::of(&found[1], ENTRY_LEN);
     let fields: [(&str, &[u8]); 3] = [
         ("nonce", &[1; 12]),
@@ -174,10 +153,7 @@ fn wrapped_keys_and_entries() {
 
 #[test]
 fn places_of_chunks() {
-    for row in table(
-        "| example: C | chunk | its group | its entry at | its place at |",
-        7,
-    ) {
+    for row in table("| example: C | chunk | its group | its entry at | its place at |", 7) {
         let [size, chunk, group, entry, place] = [0, 1, 2, 3, 4].map(|at| number(&row[at]));
         let geometry = geometry(size as u32);
         assert_eq!(geometry.group_of(chunk), group, "{row:?}");
@@ -202,15 +178,9 @@ fn places_of_chunks() {
         [numbers(&rules[0][0]), numbers(&rules[1][0])],
         [[FIRST_GROUP], [FIRST_GROUP]]
     );
-    assert_eq!(
-        rule(&rules[0]),
-        [head::ENTRIES_OFFSET as u64, ENTRY_LEN as u64]
-    );
+    assert_eq!(rule(&rules[0]), [head::ENTRIES_OFFSET as u64, ENTRY_LEN as u64]);
     assert_eq!(rule(&rules[1]), [PAGE as u64]);
-    assert_eq!(
-        rule(&rules[2]),
-        [PAGE as u64, FIRST_GROUP, 1, PAGE as u64, GROUP]
-    );
+    assert_eq!(rule(&rules[2]), [PAGE as u64, FIRST_GROUP, 1, PAGE as u64, GROUP]);
     assert_eq!(rule(&rules[3]), [ENTRY_LEN as u64, PAGE as u64]);
     says(&format!(
         "group 0 has {FIRST_GROUP} chunks, every other group {GROUP}. Page 0 and each tag page have {PAGE} bytes"
@@ -220,10 +190,7 @@ fn places_of_chunks() {
         "at most {} × {GROUP} chunks, and at most 2^62 bytes",
         u32::MAX
     ));
-    assert_eq!(
-        geometry(CHUNK_SIZE_MIN).max_size(),
-        u64::from(u32::MAX) * GROUP * 4096
-    );
+    assert_eq!(geometry(CHUNK_SIZE_MIN).max_size(), u64::from(u32::MAX) * GROUP * 4096);
     assert_eq!(
         geometry(CHUNK_SIZE_MAX).max_size(),
         u64::from(u32::MAX) * GROUP * (1 << 20)
@@ -237,11 +204,7 @@ fn names_of_entries_and_the_descriptor() {
         .iter()
         .map(|row| String::from_utf8(quoted(&row[0])).unwrap())
         .collect();
-    assert!(
-        names
-            .iter()
-            .all(|name| name.starts_with(stored_name::RESERVED_PREFIX))
-    );
+    assert!(names.iter().all(|name| name.starts_with(stored_name::RESERVED_PREFIX)));
     assert_eq!(names[0], descriptor::FILE_NAME);
     assert_eq!(names[2], kmsfs::store::JOURNAL);
     assert_eq!(
@@ -275,10 +238,7 @@ fn stored_names_and_labels() {
         numbers(&rows[1][1]),
         [64, 16, 1, stored_name::DIGEST_LEN as u64, TAG_LEN as u64]
     );
-    says(&format!(
-        "A plain name has 1 to {} bytes",
-        stored_name::PLAIN_MAX
-    ));
+    says(&format!("A plain name has 1 to {} bytes", stored_name::PLAIN_MAX));
     says("**identity** of 16 random bytes");
     says("plain name ‖ 0 ‖ instance 16. A plain");
     says("The instance of an entry is the first 16 bytes of SHA-256(");
@@ -301,17 +261,10 @@ fn stored_names_and_labels() {
         replaces: Some(replaced),
     };
     says("a plain name of 142 bytes is short when it is made");
-    assert_eq!(
-        label.to_bytes(),
-        [&[b'a'; 142][..], &[0], &replaced.0].concat()
-    );
+    assert_eq!(label.to_bytes(), [&[b'a'; 142][..], &[0], &replaced.0].concat());
     assert!(sealed(&label.to_bytes()).side.is_some() && sealed(&[b'a'; 141 + 17]).side.is_none());
-    says(
-        "SHA-256( `kmsfs name instance` ‖ node 16 ‖ the instance that its own label names, if any )",
-    );
-    let instance = |more: &[u8]| {
-        Sha256::digest([b"kmsfs name instance", &NODE.0[..], more].concat())[..16].to_vec()
-    };
+    says("SHA-256( `kmsfs name instance` ‖ node 16 ‖ the instance that its own label names, if any )");
+    let instance = |more: &[u8]| Sha256::digest([b"kmsfs name instance", &NODE.0[..], more].concat())[..16].to_vec();
     assert_eq!(label.instance(NODE).0[..], instance(&replaced.0));
     assert_eq!(Label::new(b"a").instance(NODE).0[..], instance(&[]));
 }
@@ -357,10 +310,7 @@ fn subkeys() {
 fn opens(row: &Row, key: &Key, behind_label: &[u8], sealed: &[u8]) -> Vec<u8> {
     let (nonce, rest) = match row[2].as_str() {
         "zeros" => ([0; NONCE_LEN], sealed),
-        "random" => (
-            sealed[..NONCE_LEN].try_into().unwrap(),
-            &sealed[NONCE_LEN..],
-        ),
+        "random" => (sealed[..NONCE_LEN].try_into().unwrap(), &sealed[NONCE_LEN..]),
         other => panic!("nonce {other:?}"),
     };
     let (tag, bytes) = rest.split_first_chunk::<TAG_LEN>().unwrap();
@@ -374,10 +324,7 @@ fn opens(row: &Row, key: &Key, behind_label: &[u8], sealed: &[u8]) -> Vec<u8> {
 
 #[test]
 fn associated_data() {
-    let rows = table(
-        "| sealed | subkey | nonce | associated data: label ‖ … |",
-        5,
-    );
+    let rows = table("| sealed | subkey | nonce | associated data: label ‖ … |", 5);
     let parts: [&[u64]; 5] = [&[16, 8], &[16, 16, 1], &[16], &[16], &[16]];
     for (row, lengths) in rows.iter().zip(parts) {
         let (_, behind_label) = row[3].rsplit_once('`').unwrap();
@@ -397,10 +344,7 @@ fn associated_data() {
         b"plain"
     );
 
-    let Sealed::Short(name) = RawName::parse(sealed(b"plain").text.as_bytes())
-        .unwrap()
-        .sealed
-    else {
+    let Sealed::Short(name) = RawName::parse(sealed(b"plain").text.as_bytes()).unwrap().sealed else {
         panic!("not short")
     };
     let behind = [&PARENT.0[..], &NODE.0, &[NameFlags::BORN.byte()]].concat();
@@ -411,18 +355,10 @@ fn associated_data() {
     assert_eq!(opens(&rows[2], &volume.values, &NODE.0, &target), b"plain");
     let name = value(Purpose::XattrName, b"");
     assert_eq!(name[..NONCE_LEN], [0; NONCE_LEN]);
-    assert_eq!(
-        opens(&rows[3], &volume.values, &NODE.0, &name[NONCE_LEN..]),
-        b"plain"
-    );
+    assert_eq!(opens(&rows[3], &volume.values, &NODE.0, &name[NONCE_LEN..]), b"plain");
     let named = value(Purpose::XattrValue, b"user.a");
     assert_eq!(
-        opens(
-            &rows[4],
-            &volume.values,
-            &[&NODE.0[..], b"user.a"].concat(),
-            &named
-        ),
+        opens(&rows[4], &volume.values, &[&NODE.0[..], b"user.a"].concat(), &named),
         b"plain"
     );
 }
@@ -439,14 +375,9 @@ fn values() {
     let name = numbers(&rows[2][0]);
     let prefix = quoted(&rows[2][1]).len() as u64;
     assert!(fits(name[0] - prefix, name[1], TAG_LEN as u64), "{name:?}");
-    says(&format!(
-        "A sealed value is nonce {NONCE_LEN} ‖ tag {TAG_LEN} ‖ bytes"
-    ));
+    says(&format!("A sealed value is nonce {NONCE_LEN} ‖ tag {TAG_LEN} ‖ bytes"));
     assert_eq!(OVERHEAD, NONCE_LEN + TAG_LEN);
-    assert_eq!(
-        numbers(&rows[3][1]),
-        [64, TAG_LEN as u64, 2, TAG_LEN as u64]
-    );
+    assert_eq!(numbers(&rows[3][1]), [64, TAG_LEN as u64, 2, TAG_LEN as u64]);
 }
 
 #[test]

@@ -38,10 +38,7 @@ impl Vault {
         for part in ["backing", "mnt", "state"] {
             fs::create_dir(dir.path().join(part)).unwrap();
         }
-        Some(Self {
-            dir,
-            mounted: false,
-        })
+        Some(Self { dir, mounted: false })
     }
 
     /// The directory with what is stored.
@@ -67,12 +64,8 @@ impl Vault {
     /// The program with `arguments` and this vault's key store.
     pub fn kmsfs(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(KMSFS);
-        command
-            .args(arguments)
-            .env("KMSFS_KEY_STORE", self.key_store());
-        command
-            .env("XDG_STATE_HOME", self.aside("state"))
-            .stdin(Stdio::null());
+        command.args(arguments).env("KMSFS_KEY_STORE", self.key_store());
+        command.env("XDG_STATE_HOME", self.aside("state")).stdin(Stdio::null());
         command.output().unwrap()
     }
 

@@ -113,7 +113,12 @@ fn exchange_and_no_replace() {
 fn a_file_made_read_only_is_written_by_who_made_it() {
     let Some(vault) = Vault::new() else { return };
     let path = vault.plain().join("x");
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&path).unwrap();
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o400)
+        .open(&path)
+        .unwrap();
     file.write_all(b"content").unwrap();
     drop(file);
     assert_eq!(fs::read_to_string(&path).unwrap(), "content");

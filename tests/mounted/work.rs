@@ -89,7 +89,9 @@ fn git_clones_and_checks() {
     );
     vault.sh(r#"git clone -q "$V/origin" clone; cd clone; git fsck --strict; git gc -q; git fsck --strict; test -z "$(git status --porcelain)""#);
     vault.offline(|_| {});
-    vault.sh(r#"cd clone; git fsck --strict; test -z "$(git status --porcelain)"; diff -r --exclude=.git . "$V/origin""#);
+    vault.sh(
+        r#"cd clone; git fsck --strict; test -z "$(git status --porcelain)"; diff -r --exclude=.git . "$V/origin""#,
+    );
 }
 
 #[test]
@@ -110,7 +112,9 @@ fn sqlite_in_both_journal_modes() {
     }
     vault.offline(|_| {});
     for mode in ["delete", "wal"] {
-        vault.sh(&format!(r#"sqlite3 {mode}.db "pragma integrity_check; select count(*) from t;" | tr '\n' ' ' | grep -q "ok 1715""#));
+        vault.sh(&format!(
+            r#"sqlite3 {mode}.db "pragma integrity_check; select count(*) from t;" | tr '\n' ' ' | grep -q "ok 1715""#
+        ));
     }
 }
 
@@ -133,22 +137,17 @@ fn large_and_sparse_files() {
         return;
     };
     // What the 2 GiB are, can be made again: a stream that a short key makes.
-    let stream = "openssl enc -aes-128-ctr -nosalt -pass pass:kmsfs -pbkdf2 < /dev/zero 2>/dev/null | head -c 2147483648";
+    let stream =
+        "openssl enc -aes-128-ctr -nosalt -pass pass:kmsfs -pbkdf2 < /dev/zero 2>/dev/null | head -c 2147483648";
     let has_openssl = has("openssl");
-    let sum = has_openssl.then(|| {
-        vault.sh(&format!(
-            "set +o pipefail; {stream} | tee large | sha256sum"
-        ))
-    });
+    let sum = has_openssl.then(|| vault.sh(&format!("set +o pipefail; {stream} | tee large | sha256sum")));
     vault.sh("truncate -s 8G sparse; echo middle | dd of=sparse bs=1 seek=5000000000 conv=notrunc status=none; test $(stat -c %b sparse) -lt 1000");
     for _ in 0..2 {
         if let Some(sum) = &sum {
             assert_eq!(vault.sh("sha256sum < large"), *sum);
         }
         vault.sh("test $(stat -c %s sparse) = 8589934592; dd if=sparse bs=1 skip=5000000000 count=6 status=none | grep -qx middle");
-        vault.sh(
-            "dd if=sparse bs=1M skip=4000 count=200 status=none | tr -d '\\0' | wc -c | grep -qx 0",
-        );
+        vault.sh("dd if=sparse bs=1M skip=4000 count=200 status=none | tr -d '\\0' | wc -c | grep -qx 0");
         vault.offline(|_| {});
     }
 }
@@ -173,9 +172,7 @@ fn a_full_disk_fails_the_call_and_loses_nothing() {
         vault.sh("mkdir kept; for n in $(seq 20); do seq $n 3000 > kept/$n; done; sync -f .; (cd kept; sha256sum *) > \"$V/sums\"");
         // As on ext4, the next syncfs(2) reports the error once more.
         vault.sh("if dd if=/dev/zero of=big bs=1M count=200 conv=fsync 2> \"$V/why\"; then exit 1; fi; grep -q 'No space left' \"$V/why\"; sync -f . || true");
-        vault.sh(
-            "cd kept; sha256sum --quiet -c \"$V/sums\"; rm ../big; echo more > ../more; sync -f .",
-        );
+        vault.sh("cd kept; sha256sum --quiet -c \"$V/sums\"; rm ../big; echo more > ../more; sync -f .");
         vault.offline(|_| {});
         vault.sh("cd kept; sha256sum --quiet -c \"$V/sums\"; grep -qx more ../more");
         vault.umount();

@@ -20,16 +20,11 @@ const STAIRS: &[(&str, &[&str])] = &[
     ("kms", &["crypto", "format"]),
     ("keys", &["kms", "crypto", "format", "sys"]),
     ("store", &["format", "crypto", "sys"]),
-    (
-        "volume",
-        &["format", "crypto", "kms", "keys", "store", "sys"],
-    ),
+    ("volume", &["format", "crypto", "kms", "keys", "store", "sys"]),
     ("names", &["format", "crypto", "sys"]),
     (
         "fs",
-        &[
-            "format", "crypto", "kms", "keys", "store", "volume", "names", "sys",
-        ],
+        &["format", "crypto", "kms", "keys", "store", "volume", "names", "sys"],
     ),
     ("fuse", &["fs"]),
     ("control", &["fs", "keys"]),
@@ -38,8 +33,8 @@ const STAIRS: &[(&str, &[&str])] = &[
     (
         "cmd",
         &[
-            "cli", "config", "control", "crypto", "format", "fs", "fuse", "keys", "kms", "names",
-            "store", "sys", "volume",
+            "cli", "config", "control", "crypto", "format", "fs", "fuse", "keys", "kms", "names", "store", "sys",
+            "volume",
         ],
     ),
     ("main", &["cmd"]),
@@ -50,11 +45,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 
 /// The rooms that `code` names by `crate::`.
 fn imports(code: &str) -> Vec<(usize, String)> {
-    let name = |text: &str| -> String {
-        text.chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '_')
-            .collect()
-    };
+    let name = |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
     let mut found = Vec::new();
     for (at, path) in code.match_indices("crate::") {
         let line = line_of(code, at);
@@ -92,18 +83,13 @@ fn check_stairs(sources: &[Source]) -> Vec<String> {
         .filter(|source| source.room() != "lib" && !tests.contains(&source.path))
     {
         let Some((_, allowed)) = STAIRS.iter().find(|(room, _)| *room == source.room()) else {
-            complaints.push(source.complain(
-                0,
-                format!("the room {:?} is not in the table", source.room()),
-            ));
+            complaints.push(source.complain(0, format!("the room {:?} is not in the table", source.room())));
             continue;
         };
         for (line, import) in imports(&without_tests(&source.code)) {
             let known = rooms.contains(&import.as_str());
             if known && import != source.room() && !allowed.contains(&import.as_str()) {
-                complaints.push(
-                    source.complain(line, format!("{} must not import {import}", source.room())),
-                );
+                complaints.push(source.complain(line, format!("{} must not import {import}", source.room())));
             }
         }
     }
@@ -114,8 +100,7 @@ fn check_sizes(source: &Source) -> Vec<String> {
     let mut complaints = Vec::new();
     let lines = source.text.lines().count();
     if lines > FILE_LINES_MAX {
-        complaints
-            .push(source.complain(0, format!("{lines} lines; {FILE_LINES_MAX} are the most")));
+        complaints.push(source.complain(0, format!("{lines} lines; {FILE_LINES_MAX} are the most")));
     }
     for at in words(&source.code, "fn") {
         let first = line_of(&source.code, at);
@@ -154,8 +139,7 @@ fn check_door(source: &Source) -> Vec<String> {
     let found = logic
         .iter()
         .flat_map(|word| words(&source.code, word).map(move |at| (at, word)));
-    let complain =
-        |(at, word)| source.complain(line_of(&source.code, at), format!("`{word}` in a door"));
+    let complain = |(at, word)| source.complain(line_of(&source.code, at), format!("`{word}` in a door"));
     found.map(complain).collect()
 }
 
@@ -180,10 +164,7 @@ fn check_banned(source: &Source) -> Vec<String> {
 }
 
 fn check_blanks(path: &str, text: &str) -> Vec<String> {
-    let lines = text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| line.ends_with([' ', '\t']));
+    let lines = text.lines().enumerate().filter(|(_, line)| line.ends_with([' ', '\t']));
     let mut complaints: Vec<String> = lines
         .map(|(line, _)| format!("{path}:{}: blanks at the end", line + 1))
         .collect();

@@ -12,31 +12,19 @@ fn stairs() {
     let complaints = |path, text| check_stairs(&[source(path, text)]).len();
     assert_eq!(complaints("src/format/a.rs", "use crate::crypto::Key;"), 1);
     assert_eq!(
-        complaints(
-            "src/store/a.rs",
-            "use crate::{\n    fs::Fs, format::{a, b}, fuse,\n};"
-        ),
+        complaints("src/store/a.rs", "use crate::{\n    fs::Fs, format::{a, b}, fuse,\n};"),
         2
     );
     assert_eq!(
-        complaints(
-            "src/crypto/a.rs",
-            "use crate::format::A; // crate::fs\n\"crate::fs\""
-        ),
+        complaints("src/crypto/a.rs", "use crate::format::A; // crate::fs\n\"crate::fs\""),
         0
     );
     assert_eq!(
-        complaints(
-            "src/crypto/a.rs",
-            "#[cfg(test)]\nmod tests { use crate::fs::Fs; }"
-        ),
+        complaints("src/crypto/a.rs", "#[cfg(test)]\nmod tests { use crate::fs::Fs; }"),
         0
     );
     assert_eq!(
-        complaints(
-            "src/crypto/a.rs",
-            "#[cfg(test)]\nmod x;\nuse crate::fs::Fs;"
-        ),
+        complaints("src/crypto/a.rs", "#[cfg(test)]\nmod x;\nuse crate::fs::Fs;"),
         1
     );
     assert_eq!(complaints("src/attic/a.rs", ""), 1);
@@ -60,23 +48,14 @@ fn sizes() {
         "    g();\n".repeat(FUNCTION_LINES_MAX - 2)
     );
     assert_eq!(check_sizes(&source("src/a.rs", &fine)).len(), 0);
-    assert_eq!(
-        check_sizes(&source("src/a.rs", "trait T { fn f(); }")).len(),
-        0
-    );
+    assert_eq!(check_sizes(&source("src/a.rs", "trait T { fn f(); }")).len(), 0);
 }
 
 #[test]
 fn openings_and_doors() {
     assert_eq!(check_opening(&source("src/a.rs", "use a;\n")).len(), 1);
-    assert_eq!(
-        check_opening(&source("src/a.rs", "//! What it is.\n")).len(),
-        0
-    );
-    assert_eq!(
-        check_door(&source("src/a/mod.rs", "mod b;\npub fn f() {}\n")).len(),
-        1
-    );
+    assert_eq!(check_opening(&source("src/a.rs", "//! What it is.\n")).len(), 0);
+    assert_eq!(check_door(&source("src/a/mod.rs", "mod b;\npub fn f() {}\n")).len(), 1);
     assert_eq!(
         check_door(&source("src/a/mod.rs", "//! fn\nmod b;\npub use b::B;\n")).len(),
         0
@@ -113,10 +92,7 @@ fn blanks_and_scripts() {
     assert_eq!(check_blanks("a", "x \ny\t\nz").len(), 3);
     assert_eq!(check_blanks("a", "x\n\ny\n").len(), 0);
     assert_eq!(check_script("a", "#!/bin/sh\nset -eu\n", 0o644).len(), 1);
-    assert_eq!(
-        check_script("a", "#!/usr/bin/env bash\ntrue\n", 0o755).len(),
-        1
-    );
+    assert_eq!(check_script("a", "#!/usr/bin/env bash\ntrue\n", 0o755).len(), 1);
     assert_eq!(
         check_script("a", "#!/usr/bin/env bash\nset -euo pipefail\n", 0o755).len(),
         0

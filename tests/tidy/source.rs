@@ -22,11 +22,7 @@ impl Source {
     /// `src/store/commit.rs` is in `store`.
     pub fn room(&self) -> &str {
         let inside = self.path.strip_prefix("src/").unwrap_or(&self.path);
-        inside
-            .split('/')
-            .next()
-            .unwrap_or(inside)
-            .trim_end_matches(".rs")
+        inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs")
     }
 
     pub fn is_door(&self) -> bool {
@@ -43,21 +39,14 @@ pub fn blank(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
-        let in_word = out
-            .chars()
-            .next_back()
-            .is_some_and(|c| c.is_alphanumeric() || c == '_');
+        let in_word = out.chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '_');
         let skipped = match literal_len(rest, in_word) {
             0 => {
                 out.push(first);
                 first.len_utf8()
             }
             len => {
-                out.extend(
-                    rest[..len]
-                        .chars()
-                        .map(|c| if c == '\n' { '\n' } else { ' ' }),
-                );
+                out.extend(rest[..len].chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
                 len
             }
         };
@@ -83,9 +72,7 @@ fn literal_len(rest: &str, in_word: bool) -> usize {
         if raw[hashes..].starts_with('"') {
             let end = format!("\"{}", "#".repeat(hashes));
             let start = rest.len() - raw.len() + hashes + 1;
-            return rest[start..]
-                .find(&end)
-                .map_or(rest.len(), |at| start + at + end.len());
+            return rest[start..].find(&end).map_or(rest.len(), |at| start + at + end.len());
         }
     }
     match rest.as_bytes() {
@@ -131,13 +118,11 @@ fn text_len(rest: &str) -> usize {
 /// Where `word` stands in `code` as a word of its own.
 pub fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     let part = |c: char| c.is_alphanumeric() || c == '_';
-    code.match_indices(word)
-        .map(|(at, _)| at)
-        .filter(move |at| {
-            let before = code[..*at].chars().next_back();
-            let after = code[at + word.len()..].chars().next();
-            !before.is_some_and(part) && !after.is_some_and(part)
-        })
+    code.match_indices(word).map(|(at, _)| at).filter(move |at| {
+        let before = code[..*at].chars().next_back();
+        let after = code[at + word.len()..].chars().next();
+        !before.is_some_and(part) && !after.is_some_and(part)
+    })
 }
 
 pub fn line_of(code: &str, at: usize) -> usize {
@@ -188,14 +173,8 @@ pub fn test_files(sources: &[Source]) -> BTreeSet<String> {
         };
         let pieces = source.code.split("#[cfg(test)]").skip(1);
         for piece in pieces {
-            let item = piece
-                .trim_start()
-                .trim_start_matches("pub(crate)")
-                .trim_start();
-            if let Some((name, _)) = item
-                .strip_prefix("mod ")
-                .and_then(|item| item.split_once(';'))
-            {
+            let item = piece.trim_start().trim_start_matches("pub(crate)").trim_start();
+            if let Some((name, _)) = item.strip_prefix("mod ").and_then(|item| item.split_once(';')) {
                 files.insert(format!("{folder}/{}.rs", name.trim()));
             }
         }

@@ -50,10 +50,7 @@ fn look_ups_are_counted_exactly() {
     drop(table.forget(2, 2));
     assert!(table.get(2).is_ok());
     drop(table.forget(2, 1));
-    assert_eq!(
-        table.get(2).err().map(|error| error.code()),
-        Some(Errno::STALE)
-    );
+    assert_eq!(table.get(2).err().map(|error| error.code()), Some(Errno::STALE));
 }
 
 #[test]
@@ -62,10 +59,7 @@ fn another_node_with_the_same_number_is_refused() {
     table.found(known(2, ROOT, b"a")).unwrap();
     let mut other = known(2, ROOT, b"b");
     other.node = NodeId([9; 16]);
-    assert_eq!(
-        table.found(other).err().map(|error| error.code()),
-        Some(Errno::IO)
-    );
+    assert_eq!(table.found(other).err().map(|error| error.code()), Some(Errno::IO));
 }
 
 #[derive(Debug, Clone)]

@@ -8,12 +8,7 @@ use crate::format::Entry;
 impl File {
     /// Reads the present chunks from `first` on, one for each chunk size of `out`, and opens them where
     /// they lie. What a chunk does not have is zero.
-    pub(super) fn open_run(
-        &self,
-        cipher: &ChunkCipher,
-        first: u64,
-        out: &mut [u8],
-    ) -> Result<(), ContentError> {
+    pub(super) fn open_run(&self, cipher: &ChunkCipher, first: u64, out: &mut [u8]) -> Result<(), ContentError> {
         let chunk_size = self.geometry().chunk_size() as usize;
         let mut entries = vec![Entry::UNWRITTEN; out.len().div_ceil(chunk_size)];
         self.content.read(first, &mut entries, out)?;
@@ -44,12 +39,7 @@ impl File {
     }
 
     /// The plain bytes of one chunk of the file, as many as a chunk has; zeros where there are none.
-    pub(super) fn plain_chunk(
-        &self,
-        live: &Live,
-        cipher: &ChunkCipher,
-        index: u64,
-    ) -> Result<Vec<u8>, ContentError> {
+    pub(super) fn plain_chunk(&self, live: &Live, cipher: &ChunkCipher, index: u64) -> Result<Vec<u8>, ContentError> {
         let geometry = self.geometry();
         let mut plain = vec![0; geometry.chunk_size() as usize];
         let there = index < geometry.chunks(live.head.size);

@@ -22,9 +22,7 @@ pub enum ContentError {
         offset: u64,
     },
     /// The head does not open, or is not the head of this file.
-    #[error(
-        "the head of file {node} does not open: damaged, or the head of another file or volume"
-    )]
+    #[error("the head of file {node} does not open: damaged, or the head of another file or volume")]
     Head {
         /// The file.
         node: NodeId,

@@ -131,10 +131,7 @@ impl File {
             wrapped_second: Slot::EMPTY,
             absent: Vec::new(),
         };
-        Ok(Live {
-            head,
-            keys: fresh.keys,
-        })
+        Ok(Live { head, keys: fresh.keys })
     }
 
     /// The image of `live`'s head, sealed.
@@ -151,23 +148,12 @@ impl File {
     }
 
     /// Runs `f` with the cipher of the file's chunks.
-    pub(super) fn with_cipher<R>(
-        &self,
-        live: &Live,
-        f: impl FnOnce(&ChunkCipher) -> R,
-    ) -> Result<R, ContentError> {
-        Ok(live
-            .keys
-            .with(|keys| f(&ChunkCipher::new(keys, self.node)))?)
+    pub(super) fn with_cipher<R>(&self, live: &Live, f: impl FnOnce(&ChunkCipher) -> R) -> Result<R, ContentError> {
+        Ok(live.keys.with(|keys| f(&ChunkCipher::new(keys, self.node)))?)
     }
 
     /// Gives the store what `next` is, where it differs from `live`, together with `runs`.
-    pub(super) fn put(
-        &self,
-        live: &mut Option<Live>,
-        next: Live,
-        edit: Edit<'_>,
-    ) -> Result<(), ContentError> {
+    pub(super) fn put(&self, live: &mut Option<Live>, next: Live, edit: Edit<'_>) -> Result<(), ContentError> {
         let same = live.as_ref().is_some_and(|live| live.head == next.head);
         let head = match edit.page {
             Some(page) => Some(page),

@@ -18,13 +18,7 @@ pub struct Growth {
 }
 
 /// A file of `old` chunks becomes one of `new` chunks (`new >= old`), and the chunks `written` are given data.
-pub fn grow(
-    geometry: Geometry,
-    absent: &[GroupRun],
-    old: u64,
-    new: u64,
-    written: &Range<u64>,
-) -> Growth {
+pub fn grow(geometry: Geometry, absent: &[GroupRun], old: u64, new: u64, written: &Range<u64>) -> Growth {
     let mut growth = Growth::default();
     let mut gone = Groups::from_runs(absent);
     if !written.is_empty() {
@@ -40,11 +34,7 @@ pub fn grow(
             growth.punch(from..chunks.end.min(new), written);
         }
     }
-    let touched = |group| {
-        geometry
-            .chunks_of(group)
-            .any(|chunk| written.contains(&chunk))
-    };
+    let touched = |group| geometry.chunks_of(group).any(|chunk| written.contains(&chunk));
     if old < new {
         let edge = geometry.group_of(old);
         let first_new = if geometry.chunks_of(edge).start < old {
@@ -66,12 +56,7 @@ pub fn grow(
 }
 
 /// The runs after the groups `punched` became holes as a whole.
-pub fn with_absent(
-    geometry: Geometry,
-    absent: &[GroupRun],
-    chunks: u64,
-    punched: Range<u64>,
-) -> Growth {
+pub fn with_absent(geometry: Geometry, absent: &[GroupRun], chunks: u64, punched: Range<u64>) -> Growth {
     let mut holes = Vec::new();
     let mut gone = Groups::from_runs(absent);
     gone.add(punched, &(0..0));
@@ -119,11 +104,7 @@ struct Groups(Vec<Range<u64>>);
 
 impl Groups {
     fn from_runs(runs: &[GroupRun]) -> Self {
-        Self(
-            runs.iter()
-                .map(|run| u64::from(run.first)..run.end())
-                .collect(),
-        )
+        Self(runs.iter().map(|run| u64::from(run.first)..run.end()).collect())
     }
 
     fn contains(&self, group: u64) -> bool {
@@ -151,8 +132,7 @@ impl Groups {
                 range.start.max(except.end)..range.end,
             ],
         };
-        self.0
-            .extend(parts.into_iter().filter(|part| !part.is_empty()));
+        self.0.extend(parts.into_iter().filter(|part| !part.is_empty()));
         self.0.sort_by_key(|range| range.start);
         let mut merged: Vec<Range<u64>> = Vec::with_capacity(self.0.len());
         for range in self.0.drain(..) {
@@ -166,12 +146,7 @@ impl Groups {
 
     /// The runs, at most [`ABSENT_MAX`]: the smallest of more become ordinary groups with an entry for
     /// each hole.
-    fn into_runs(
-        mut self,
-        geometry: Geometry,
-        chunks: u64,
-        holes: &mut Vec<Range<u64>>,
-    ) -> Vec<GroupRun> {
+    fn into_runs(mut self, geometry: Geometry, chunks: u64, holes: &mut Vec<Range<u64>>) -> Vec<GroupRun> {
         while self.0.len() > ABSENT_MAX {
             let smallest = (0..self.0.len()).min_by_key(|at| self.0[*at].end - self.0[*at].start);
             let groups = self.0.remove(smallest.unwrap_or(0));
@@ -208,13 +183,7 @@ mod tests {
         let chunks = (8 << 30) / 4096;
         let growth = grow(geometry(), &[], 0, chunks, &(0..0));
         assert_eq!(growth.holes, []);
-        assert_eq!(
-            growth.absent,
-            [GroupRun {
-                first: 0,
-                count: 16385
-            }]
-        );
+        assert_eq!(growth.absent, [GroupRun { first: 0, count: 16385 }]);
     }
 
     /// What each chunk of a file is: data, a hole with an entry, or in an absent group.

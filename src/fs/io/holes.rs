@@ -34,8 +34,7 @@ impl File {
             return Ok(());
         }
         if before.head.body == Body::Inline {
-            let mut plain =
-                self.with_cipher(&before, |cipher| self.open_inline(&before, cipher))??;
+            let mut plain = self.with_cipher(&before, |cipher| self.open_inline(&before, cipher))??;
             plain[range.start as usize..range.end as usize].fill(0);
             return self.put_inline(&mut live, before, &plain);
         }
@@ -99,12 +98,7 @@ impl File {
             .map(|(chunk, _)| chunk))
     }
 
-    fn punch_chunks(
-        &self,
-        live: &mut Option<Live>,
-        before: Live,
-        range: Range<u64>,
-    ) -> Result<(), ContentError> {
+    fn punch_chunks(&self, live: &mut Option<Live>, before: Live, range: Range<u64>) -> Result<(), ContentError> {
         let geometry = self.geometry();
         let chunks = geometry.chunks(before.head.size);
         let whole = whole_of(&range, geometry.chunk_size(), before.head.size);
@@ -114,15 +108,9 @@ impl File {
         next.head.absent = growth.absent;
         let in_groups = match groups.is_empty() {
             true => whole.start..whole.start,
-            false => {
-                geometry.chunks_of(groups.start).start
-                    ..geometry.chunks_of(groups.end - 1).end.min(chunks)
-            }
+            false => geometry.chunks_of(groups.start).start..geometry.chunks_of(groups.end - 1).end.min(chunks),
         };
-        let singly = [
-            whole.start..in_groups.start,
-            in_groups.end.max(whole.start)..whole.end,
-        ];
+        let singly = [whole.start..in_groups.start, in_groups.end.max(whole.start)..whole.end];
         let mut holes: Vec<Range<u64>> = growth.holes;
         for part in singly {
             holes.extend(self.present(&before, part));
@@ -141,10 +129,7 @@ impl File {
                 plain.truncate(geometry.len_in(chunk, before.head.size) as usize);
                 kept.push(seal_one(cipher, chunk, &plain));
             }
-            let holes = holes
-                .iter()
-                .map(|range| seal_holes(cipher, range))
-                .collect();
+            let holes = holes.iter().map(|range| seal_holes(cipher, range)).collect();
             Ok::<_, ContentError>(Beside { holes, kept })
         })??;
         let mut edit = sealed.edit();
@@ -200,10 +185,7 @@ fn edges_of(range: &Range<u64>, whole: &Range<u64>, chunk_size: u64) -> Vec<Rang
     }
     let front = range.start..whole.start * chunk_size;
     let back = (whole.end * chunk_size).max(front.end)..range.end;
-    [front, back]
-        .into_iter()
-        .filter(|part| !part.is_empty())
-        .collect()
+    [front, back].into_iter().filter(|part| !part.is_empty()).collect()
 }
 
 #[cfg(test)]

@@ -12,11 +12,7 @@ use crate::store::Run;
 
 impl File {
     /// The content of a file whose body is inline.
-    pub(super) fn open_inline(
-        &self,
-        live: &Live,
-        cipher: &ChunkCipher,
-    ) -> Result<Vec<u8>, ContentError> {
+    pub(super) fn open_inline(&self, live: &Live, cipher: &ChunkCipher) -> Result<Vec<u8>, ContentError> {
         let damaged = || ContentError::Chunk {
             node: self.node,
             chunk: 0,
@@ -26,9 +22,7 @@ impl File {
         let Some(page) = self.content.head()? else {
             return Ok(Vec::new());
         };
-        let entry = page
-            .get(INLINE_ENTRY_OFFSET..INLINE_OFFSET)
-            .ok_or_else(damaged)?;
+        let entry = page.get(INLINE_ENTRY_OFFSET..INLINE_OFFSET).ok_or_else(damaged)?;
         let entry = Entry::read_from_bytes(entry).map_err(|_| damaged())?;
         let sealed = page[INLINE_OFFSET..].get(..entry.len() as usize);
         let mut plain = sealed.ok_or_else(damaged)?.to_vec();
@@ -40,12 +34,7 @@ impl File {
     }
 
     /// Makes `plain` the content of the file, inline.
-    pub(super) fn put_inline(
-        &self,
-        live: &mut Option<Live>,
-        mut next: Live,
-        plain: &[u8],
-    ) -> Result<(), ContentError> {
+    pub(super) fn put_inline(&self, live: &mut Option<Live>, mut next: Live, plain: &[u8]) -> Result<(), ContentError> {
         next.head.size = plain.len() as u64;
         next.head.body = Body::Inline;
         next.head.absent.clear();
@@ -70,11 +59,7 @@ impl File {
 
     /// The file as one whose body is in chunks, before a change that page 0 has no room for. What was inline
     /// becomes chunk 0, as one with the head; an empty body needs nothing.
-    pub(super) fn leave_inline(
-        &self,
-        live: &mut Option<Live>,
-        before: Live,
-    ) -> Result<Live, ContentError> {
+    pub(super) fn leave_inline(&self, live: &mut Option<Live>, before: Live) -> Result<Live, ContentError> {
         if before.head.body == Body::Chunked {
             return Ok(before);
         }

@@ -52,10 +52,7 @@ impl File {
         let chunks = geometry.chunk_at(offset)..geometry.chunks(end);
         let begin = geometry.plain_offset(chunks.start);
         // What is in `out` already is written over, so it is not cleared: that would cost as much as a copy.
-        out.resize(
-            ((chunks.end - chunks.start) * geometry.chunk_size()) as usize,
-            0,
-        );
+        out.resize(((chunks.end - chunks.start) * geometry.chunk_size()) as usize, 0);
         let mut next = chunks.start;
         while next < chunks.end {
             let group = geometry.group_of(next);

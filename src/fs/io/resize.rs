@@ -43,12 +43,7 @@ impl File {
 
     /// Cuts a body in chunks to `size` bytes, more than none: what remains of the last chunk is sealed anew
     /// at its own length, as one with the size, so that no later extension can show what was cut off.
-    fn cut_chunks(
-        &self,
-        live: &mut Option<Live>,
-        before: Live,
-        size: u64,
-    ) -> Result<(), ContentError> {
+    fn cut_chunks(&self, live: &mut Option<Live>, before: Live, size: u64) -> Result<(), ContentError> {
         let geometry = self.geometry();
         let chunks = geometry.chunks(size);
         let len = u64::from(geometry.len_in(chunks - 1, size));
@@ -70,21 +65,10 @@ impl File {
     }
 
     /// What the file becomes when it grows to `size` and the chunks `written` are given data.
-    pub(super) fn grown(
-        &self,
-        before: &Live,
-        size: u64,
-        written: &Range<u64>,
-    ) -> Result<Grown, ContentError> {
+    pub(super) fn grown(&self, before: &Live, size: u64, written: &Range<u64>) -> Result<Grown, ContentError> {
         let geometry = self.geometry();
         let old = geometry.chunks(before.head.size);
-        let growth = grow(
-            geometry,
-            &before.head.absent,
-            old,
-            geometry.chunks(size),
-            written,
-        );
+        let growth = grow(geometry, &before.head.absent, old, geometry.chunks(size), written);
         let mut next = before.clone();
         next.head.size = size;
         next.head.absent = growth.absent;
@@ -98,12 +82,7 @@ impl File {
     /// The old last chunk, where it must be sealed anew although nothing is written to it, because it has bytes
     /// behind the old end (a crash can keep the chunk of an append and not the size), which an extension must
     /// not show.
-    fn kept_end(
-        &self,
-        before: &Live,
-        size: u64,
-        written: &Range<u64>,
-    ) -> Result<Option<(u64, Vec<u8>)>, ContentError> {
+    fn kept_end(&self, before: &Live, size: u64, written: &Range<u64>) -> Result<Option<(u64, Vec<u8>)>, ContentError> {
         let geometry = self.geometry();
         let Some(last) = geometry.chunks(before.head.size).checked_sub(1) else {
             return Ok(None);
@@ -117,8 +96,7 @@ impl File {
         if self.entry(last)?.len() as usize <= len {
             return Ok(None);
         }
-        let mut plain =
-            self.with_cipher(before, |cipher| self.plain_chunk(before, cipher, last))??;
+        let mut plain = self.with_cipher(before, |cipher| self.plain_chunk(before, cipher, last))??;
         plain.truncate(len);
         Ok(Some((last, plain)))
     }
@@ -141,11 +119,7 @@ pub(super) struct Grown {
 impl Grown {
     pub(super) fn seal(&self, cipher: &ChunkCipher) -> Beside {
         Beside {
-            holes: self
-                .holes
-                .iter()
-                .map(|range| seal_holes(cipher, range))
-                .collect(),
+            holes: self.holes.iter().map(|range| seal_holes(cipher, range)).collect(),
             kept: self
                 .kept
                 .iter()

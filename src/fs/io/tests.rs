@@ -46,10 +46,7 @@ impl Bench {
                 .create(true)
                 .truncate(false)
                 .open(path)?;
-            Ok((
-                OwnedFd::from(file),
-                StoredPath::new(name(node).into_bytes()),
-            ))
+            Ok((OwnedFd::from(file), StoredPath::new(name(node).into_bytes())))
         };
         File::open(volume, node, born, open)
     }
@@ -135,10 +132,7 @@ fn run(chunk_size: u32, steps: Vec<Step>) {
                 let mut out = vec![9; 3];
                 file.read(at, len, &mut out).unwrap();
                 let from = model.len().min(at as usize);
-                assert!(
-                    out == model[from..model.len().min(from + len)],
-                    "read {at} {len}"
-                );
+                assert!(out == model[from..model.len().min(from + len)], "read {at} {len}");
             }
             Step::Resize(size) => {
                 file.resize(size).unwrap();
@@ -159,10 +153,7 @@ fn run(chunk_size: u32, steps: Vec<Step>) {
                 drop(volume);
                 volume = bench.volume();
                 let read = |page: &mut [u8]| std::fs::File::open(bench.path(node))?.read_at(page, 0);
-                assert_eq!(
-                    stored_size(&volume, node, false, read).unwrap(),
-                    model.len() as u64
-                );
+                assert_eq!(stored_size(&volume, node, false, read).unwrap(), model.len() as u64);
                 file = bench.file(&volume, node, false).unwrap();
             }
         }
@@ -180,11 +171,7 @@ fn check_seek(file: &File, model: &[u8], at: u64) {
         return;
     }
     let until = data.unwrap_or(model.len() as u64);
-    assert!(
-        model[at as usize..until as usize]
-            .iter()
-            .all(|byte| *byte == 0)
-    );
+    assert!(model[at as usize..until as usize].iter().all(|byte| *byte == 0));
     assert!(hole.unwrap() <= model.len() as u64);
 }
 
@@ -213,21 +200,14 @@ fn with_file(plain: &[u8], holes: &[std::ops::Range<u64>]) -> (Bench, NodeId) {
 }
 
 /// Whether a reader gets an error or exactly `plain`, after `edit` of the stored bytes.
-fn error_or_same(
-    bench: &Bench,
-    volume: &Arc<Volume>,
-    node: NodeId,
-    plain: &[u8],
-    stored: &[u8],
-) -> bool {
+fn error_or_same(bench: &Bench, volume: &Arc<Volume>, node: NodeId, plain: &[u8], stored: &[u8]) -> bool {
     std::fs::write(bench.path(node), stored).unwrap();
     let read = |page: &mut [u8]| std::fs::File::open(bench.path(node))?.read_at(page, 0);
     if let Ok(size) = stored_size(volume, node, true, read) {
         assert_eq!(size, plain.len() as u64);
     }
     let file = bench.file(volume, node, true);
-    file.and_then(|file| content(&file))
-        .map_or(true, |read| read == plain)
+    file.and_then(|file| content(&file)).map_or(true, |read| read == plain)
 }
 
 #[test]
@@ -271,13 +251,7 @@ fn attack_zero_every_stretch() {
                 );
             }
         }
-        assert!(error_or_same(
-            &bench,
-            &volume,
-            node,
-            &plain,
-            &vec![0; stored.len()]
-        ));
+        assert!(error_or_same(&bench, &volume, node, &plain, &vec![0; stored.len()]));
     }
 }
 
@@ -313,14 +287,7 @@ fn attack_move_chunks_and_heads() {
         }
     }
     // Another file as a whole, another head, another wrapped key, another size.
-    for (from, len) in [
-        (0, foreign.len()),
-        (0, 1024),
-        (128, 328),
-        (80, 8),
-        (960, 32),
-        (64, 16),
-    ] {
+    for (from, len) in [(0, foreign.len()), (0, 1024), (128, 328), (80, 8), (960, 32), (64, 16)] {
         let moved = piece(&stored, from, from, len, &foreign);
         assert!(
             error_or_same(&bench, &volume, node, &plain, &moved),
@@ -369,10 +336,7 @@ fn too_large_is_refused_and_changes_nothing() {
     let volume = bench.volume();
     let file = bench.file(&volume, NodeId::random(), false).unwrap();
     file.write(0, b"kept").unwrap();
-    assert!(matches!(
-        file.resize(u64::MAX),
-        Err(ContentError::TooLarge { .. })
-    ));
+    assert!(matches!(file.resize(u64::MAX), Err(ContentError::TooLarge { .. })));
     assert!(matches!(
         file.write(u64::MAX - 1, b"ab"),
         Err(ContentError::TooLarge { .. })

@@ -43,10 +43,7 @@ impl File {
     /// `size`, if a file can have it.
     pub(super) fn checked_size(&self, size: u64) -> Result<u64, ContentError> {
         if size > self.geometry().max_size() {
-            return Err(ContentError::TooLarge {
-                node: self.node,
-                size,
-            });
+            return Err(ContentError::TooLarge { node: self.node, size });
         }
         Ok(size)
     }

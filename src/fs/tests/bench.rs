@@ -57,10 +57,7 @@ impl Bench {
             write: true,
             ..OpenHow::default()
         };
-        let (found, handle) = self
-            .fs
-            .create(parent, name.as_bytes(), 0o644, how, &caller())
-            .unwrap();
+        let (found, handle) = self.fs.create(parent, name.as_bytes(), 0o644, how, &caller()).unwrap();
         self.fs.write(handle, 0, content.as_bytes(), false).unwrap();
         self.fs.sync(handle, false).unwrap();
         self.fs.release(handle);
@@ -84,12 +81,7 @@ impl Bench {
         read().map_err(|error| error.code())
     }
 
-    pub fn rename(
-        &self,
-        from: (u64, &str),
-        to: (u64, &str),
-        how: RenameHow,
-    ) -> std::result::Result<(), Errno> {
+    pub fn rename(&self, from: (u64, &str), to: (u64, &str), how: RenameHow) -> std::result::Result<(), Errno> {
         let renamed = self
             .fs
             .rename((from.0, from.1.as_bytes()), (to.0, to.1.as_bytes()), how);

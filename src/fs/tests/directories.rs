@@ -93,10 +93,7 @@ fn a_removed_directory_answers_while_somebody_is_in_it() {
     let bench = Bench::new();
     let below = bench.dir(ROOT, "below");
     bench.file(below, "x", "");
-    assert_eq!(
-        errno(bench.fs.remove_directory(ROOT, b"below")),
-        Errno::NOTEMPTY
-    );
+    assert_eq!(errno(bench.fs.remove_directory(ROOT, b"below")), Errno::NOTEMPTY);
     bench.fs.unlink(below, b"x").unwrap();
     assert_eq!(errno(bench.fs.unlink(ROOT, b"below")), Errno::ISDIR);
     bench.fs.remove_directory(ROOT, b"below").unwrap();
@@ -121,11 +118,7 @@ fn a_deep_tree_is_reached_when_its_directories_are_closed() {
     bench.fs.directories.lock().clear();
     assert_eq!(bench.text(at, "deep").unwrap(), "down");
     bench
-        .rename(
-            (ROOT, "d0"),
-            (ROOT, "other"),
-            crate::fs::types::RenameHow::Replace,
-        )
+        .rename((ROOT, "d0"), (ROOT, "other"), crate::fs::types::RenameHow::Replace)
         .unwrap();
     bench.fs.directories.lock().clear();
     assert_eq!(bench.text(at, "deep").unwrap(), "down");

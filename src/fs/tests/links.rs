@@ -21,10 +21,7 @@ fn an_unlinked_file_lives_while_somebody_knows_it() {
         permissions: Some(0o600),
         ..SetAttr::default()
     };
-    assert_eq!(
-        bench.fs.set_attr(ino, &set, &caller()).unwrap().permissions,
-        0o600
-    );
+    assert_eq!(bench.fs.set_attr(ino, &set, &caller()).unwrap().permissions, 0o600);
     let time = SetTime::At(Time {
         seconds: -5,
         nanoseconds: 7,
@@ -33,15 +30,7 @@ fn an_unlinked_file_lives_while_somebody_knows_it() {
         modified: Some(time),
         ..SetAttr::default()
     };
-    assert_eq!(
-        bench
-            .fs
-            .set_attr(ino, &set, &caller())
-            .unwrap()
-            .modified
-            .seconds,
-        -5
-    );
+    assert_eq!(bench.fs.set_attr(ino, &set, &caller()).unwrap().modified.seconds, -5);
     bench.fs.set_xattr(ino, b"user.a", b"b", 0).unwrap();
     assert_eq!(bench.fs.get_xattr(ino, b"user.a").unwrap(), b"b");
     assert_eq!(errno(bench.fs.link(ino, ROOT, b"again")), Errno::NOENT);
@@ -84,34 +73,20 @@ fn targets_of_every_length() {
             .make_symlink(ROOT, name.as_bytes(), target.as_bytes(), &caller())
             .unwrap();
         assert_eq!(made.attr.size, len as u64);
-        assert_eq!(
-            bench.fs.read_link(made.attr.ino).unwrap(),
-            target.as_bytes()
-        );
+        assert_eq!(bench.fs.read_link(made.attr.ino).unwrap(), target.as_bytes());
     }
     let long = "t".repeat(4096);
     assert_eq!(
-        errno(
-            bench
-                .fs
-                .make_symlink(ROOT, b"x", long.as_bytes(), &caller())
-        ),
+        errno(bench.fs.make_symlink(ROOT, b"x", long.as_bytes(), &caller())),
         Errno::NAMETOOLONG
     );
     let bench = bench.again(|_| {});
     let below = bench.dir(ROOT, "below");
     bench
-        .rename(
-            (ROOT, "s4095"),
-            (below, "s"),
-            crate::fs::types::RenameHow::Replace,
-        )
+        .rename((ROOT, "s4095"), (below, "s"), crate::fs::types::RenameHow::Replace)
         .unwrap();
     let ino = bench.find(below, "s").unwrap().attr.ino;
-    assert_eq!(
-        bench.fs.read_link(ino).unwrap(),
-        "t".repeat(4095).as_bytes()
-    );
+    assert_eq!(bench.fs.read_link(ino).unwrap(), "t".repeat(4095).as_bytes());
     bench.fs.unlink(below, b"s").unwrap();
     for name in bench.root() {
         let _ = bench.fs.unlink(ROOT, name.as_bytes());
@@ -138,11 +113,5 @@ fn a_target_of_another_symlink_does_not_open() {
         std::os::unix::fs::symlink(target, backing.join(one)).unwrap();
     });
     let read = |name| bench.fs.read_link(bench.find(ROOT, name).unwrap().attr.ino);
-    assert_eq!(
-        [read("a"), read("b")]
-            .iter()
-            .filter(|read| read.is_ok())
-            .count(),
-        1
-    );
+    assert_eq!([read("a"), read("b")].iter().filter(|read| read.is_ok()).count(), 1);
 }

@@ -16,9 +16,7 @@ fn a_rename_replaces_what_is_there() {
     let below = bench.dir(ROOT, "below");
     let one = bench.file(ROOT, "one", "1");
     bench.file(below, "two", "2");
-    bench
-        .rename((ROOT, "one"), (below, "two"), Replace)
-        .unwrap();
+    bench.rename((ROOT, "one"), (below, "two"), Replace).unwrap();
     assert_eq!(bench.text(below, "two").unwrap(), "1");
     assert_eq!(bench.find(below, "two").unwrap().attr.ino, one);
     assert_eq!(bench.text(ROOT, "one"), Err(Errno::NOENT));
@@ -61,23 +59,17 @@ fn an_exchange_swaps_and_a_whiteout_stays() {
     let below = bench.dir(ROOT, "below");
     bench.file(ROOT, "one", "1");
     bench.file(below, "two", "2");
-    bench
-        .rename((ROOT, "one"), (below, "two"), Exchange)
-        .unwrap();
+    bench.rename((ROOT, "one"), (below, "two"), Exchange).unwrap();
     assert_eq!(bench.text(ROOT, "one").unwrap(), "2");
     assert_eq!(bench.text(below, "two").unwrap(), "1");
-    bench
-        .rename((ROOT, "one"), (ROOT, "below"), Exchange)
-        .unwrap();
+    bench.rename((ROOT, "one"), (ROOT, "below"), Exchange).unwrap();
     assert_eq!(bench.text(ROOT, "below").unwrap(), "2");
     let bench = bench.again(|_| {});
     assert_eq!(bench.text(ROOT, "below").unwrap(), "2");
     let below = bench.find(ROOT, "one").unwrap().attr.ino;
     assert_eq!(bench.text(below, "two").unwrap(), "1");
     if rustix::process::geteuid().is_root() {
-        bench
-            .rename((below, "two"), (ROOT, "three"), Whiteout)
-            .unwrap();
+        bench.rename((below, "two"), (ROOT, "three"), Whiteout).unwrap();
         let left = bench.find(below, "two").unwrap().attr;
         assert_eq!((left.kind, left.special), (Kind::CharDevice, (0, 0)));
         assert_eq!(bench.text(ROOT, "three").unwrap(), "1");
@@ -151,10 +143,7 @@ fn a_name_that_is_there_twice_is_refused() {
     bench.file(ROOT, "x", "new");
     let bench = bench.again(|backing| fs::write(backing.join(&name), old).unwrap());
     assert_eq!(bench.text(ROOT, "x"), Err(Errno::IO));
-    assert_eq!(
-        errno(bench.fs.make_directory(ROOT, b"x", 0o755, &caller())),
-        Errno::IO
-    );
+    assert_eq!(errno(bench.fs.make_directory(ROOT, b"x", 0o755, &caller())), Errno::IO);
     assert!(bench.root().is_empty());
 }
 
@@ -166,10 +155,7 @@ fn strays_are_not_shown() {
     let bench = bench.again(|backing| {
         fs::write(backing.join("plain.txt"), "plain").unwrap();
         fs::write(backing.join("AAAA"), "plain").unwrap();
-        let directory = stored(backing)
-            .into_iter()
-            .find(|name| name.len() > 20)
-            .unwrap();
+        let directory = stored(backing).into_iter().find(|name| name.len() > 20).unwrap();
         let directory = backing.join(directory);
         let name = stored(&directory).remove(0);
         // A stored name in another directory than its own.
@@ -189,12 +175,8 @@ fn names_of_every_length_and_byte() {
         bench.file(ROOT, name, name);
     }
     let odd: Vec<u8> = (1..=255).filter(|byte| *byte != b'/').collect();
-    bench
-        .fs
-        .make_directory(ROOT, &odd, 0o700, &caller())
-        .unwrap();
-    let bench =
-        bench.again(|backing| assert!(stored(backing).iter().all(|name| name.len() <= 255)));
+    bench.fs.make_directory(ROOT, &odd, 0o700, &caller()).unwrap();
+    let bench = bench.again(|backing| assert!(stored(backing).iter().all(|name| name.len() <= 255)));
     for name in &names {
         assert_eq!(bench.text(ROOT, name).as_ref(), Ok(name));
     }
@@ -224,9 +206,7 @@ fn promotion_keeps_the_name_and_what_is_open() {
         assert_eq!(bench.find(ROOT, &name).unwrap().attr.ino, ino);
         assert_eq!(bench.text(ROOT, &name).unwrap(), "content");
         assert_eq!(bench.fs.get_attr(ino).unwrap().size, 7);
-        bench
-            .rename((ROOT, &name), (ROOT, "elsewhere"), Replace)
-            .unwrap();
+        bench.rename((ROOT, &name), (ROOT, "elsewhere"), Replace).unwrap();
         bench.fs.promote();
         bench.fs.unlink(ROOT, b"elsewhere").unwrap();
     }
@@ -243,9 +223,7 @@ fn promotion_and_renames_at_once() {
         let rename = scope.spawn(move || {
             for round in 0..200 {
                 let ino = bench.file(ROOT, "new", "content");
-                bench
-                    .rename((ROOT, "new"), (below, "name"), Replace)
-                    .unwrap();
+                bench.rename((ROOT, "new"), (below, "name"), Replace).unwrap();
                 assert_eq!(bench.fs.get_attr(ino).unwrap().size, 7, "round {round}");
                 assert_eq!(bench.text(below, "name").unwrap(), "content");
             }

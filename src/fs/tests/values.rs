@@ -12,28 +12,13 @@ fn extended_attributes_are_found_again_and_not_readable_below() {
     let long = format!("user.{}", "n".repeat(250));
     let names = ["user.a", "user.mime_type", "user.kmsfs.a", &long];
     for name in names {
-        assert_eq!(
-            errno(bench.fs.get_xattr(ino, name.as_bytes())),
-            Errno::NODATA
-        );
-        bench
-            .fs
-            .set_xattr(ino, name.as_bytes(), b"a secret value", 0)
-            .unwrap();
+        assert_eq!(errno(bench.fs.get_xattr(ino, name.as_bytes())), Errno::NODATA);
+        bench.fs.set_xattr(ino, name.as_bytes(), b"a secret value", 0).unwrap();
     }
     bench.fs.set_xattr(ino, b"user.a", b"", 0).unwrap();
-    assert_eq!(
-        errno(bench.fs.set_xattr(ino, b"user.a", b"", 1)),
-        Errno::EXIST
-    );
-    assert_eq!(
-        errno(bench.fs.set_xattr(ino, b"user.new", b"", 2)),
-        Errno::NODATA
-    );
-    assert_eq!(
-        errno(bench.fs.remove_xattr(ino, b"user.new")),
-        Errno::NODATA
-    );
+    assert_eq!(errno(bench.fs.set_xattr(ino, b"user.a", b"", 1)), Errno::EXIST);
+    assert_eq!(errno(bench.fs.set_xattr(ino, b"user.new", b"", 2)), Errno::NODATA);
+    assert_eq!(errno(bench.fs.remove_xattr(ino, b"user.new")), Errno::NODATA);
     assert_eq!(
         errno(bench.fs.set_xattr(ino, b"system.other", b"", 0)),
         Errno::OPNOTSUPP
@@ -53,25 +38,16 @@ fn extended_attributes_are_found_again_and_not_readable_below() {
     });
     let ino = bench.find(ROOT, "x").unwrap().attr.ino;
     let list = bench.fs.list_xattr(ino).unwrap();
-    let mut listed: Vec<_> = list
-        .split(|byte| *byte == 0)
-        .map(String::from_utf8_lossy)
-        .collect();
+    let mut listed: Vec<_> = list.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
     listed.retain(|name| name.starts_with("user."));
     listed.sort();
     let mut wanted = names.to_vec();
     wanted.sort_unstable();
     assert_eq!(listed, wanted);
-    assert_eq!(
-        bench.fs.get_xattr(ino, long.as_bytes()).unwrap(),
-        b"a secret value"
-    );
+    assert_eq!(bench.fs.get_xattr(ino, long.as_bytes()).unwrap(), b"a secret value");
     assert_eq!(bench.fs.get_xattr(ino, b"user.a").unwrap(), b"");
     bench.fs.remove_xattr(ino, long.as_bytes()).unwrap();
-    assert_eq!(
-        errno(bench.fs.get_xattr(ino, long.as_bytes())),
-        Errno::NODATA
-    );
+    assert_eq!(errno(bench.fs.get_xattr(ino, long.as_bytes())), Errno::NODATA);
 }
 
 #[test]
@@ -79,10 +55,7 @@ fn a_value_of_another_attribute_or_file_does_not_open() {
     let bench = Bench::new();
     for name in ["x", "y"] {
         let ino = bench.file(ROOT, name, "");
-        bench
-            .fs
-            .set_xattr(ino, b"user.a", name.as_bytes(), 0)
-            .unwrap();
+        bench.fs.set_xattr(ino, b"user.a", name.as_bytes(), 0).unwrap();
     }
     let bench = bench.again(|backing| {
         let paths: Vec<_> = super::bench::stored(backing)
@@ -130,15 +103,8 @@ fn owner_mode_and_umask_are_the_callers() {
         pid: 0,
         umask: 0o027,
     };
-    let below = bench
-        .fs
-        .make_directory(ROOT, b"below", 0o777, &other)
-        .unwrap()
-        .attr;
-    assert_eq!(
-        (below.uid, below.gid, below.permissions),
-        (1234, 5678, 0o750)
-    );
+    let below = bench.fs.make_directory(ROOT, b"below", 0o777, &other).unwrap().attr;
+    assert_eq!((below.uid, below.gid, below.permissions), (1234, 5678, 0o750));
     let set = SetAttr {
         permissions: Some(0o2777),
         ..SetAttr::default()
@@ -154,20 +120,14 @@ fn owner_mode_and_umask_are_the_callers() {
         write: true,
         ..OpenHow::default()
     };
-    let (found, handle) = bench
-        .fs
-        .create(below.ino, b"f", 0o4666, how, &third)
-        .unwrap();
+    let (found, handle) = bench.fs.create(below.ino, b"f", 0o4666, how, &third).unwrap();
     // The group comes from the directory, which is setgid.
     assert_eq!(
         (found.attr.uid, found.attr.gid, found.attr.permissions),
         (77, 5678, 0o4666)
     );
     bench.fs.write(handle, 0, b"x", true).unwrap();
-    assert_eq!(
-        bench.fs.get_attr(found.attr.ino).unwrap().permissions,
-        0o666
-    );
+    assert_eq!(bench.fs.get_attr(found.attr.ino).unwrap().permissions, 0o666);
     let set = SetAttr {
         permissions: Some(0o6755),
         ..SetAttr::default()

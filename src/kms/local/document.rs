@@ -45,26 +45,17 @@ pub(super) fn write(header: &Header, ring: &Ring, root: &RootKey) -> Result<Vec<
 /// The header of a store.
 pub(super) fn read_header(bytes: &[u8]) -> Result<Header, KmsError> {
     let mut lines = bytes.split(|byte| *byte == b'\n');
-    let title = lines
-        .next()
-        .and_then(|line| line.strip_prefix(TITLE.as_bytes()));
+    let title = lines.next().and_then(|line| line.strip_prefix(TITLE.as_bytes()));
     match title {
         Some(version) if version == VERSION.as_bytes() => {}
         Some([b'2'..=b'9', ..] | [b'1', b'0'..=b'9', ..]) => {
-            return Err(KmsError::new(
-                "KeyStore.Newer",
-                "the key store is of a newer format",
-            ));
+            return Err(KmsError::new("KeyStore.Newer", "the key store is of a newer format"));
         }
         _ => {
-            return Err(KmsError::new(
-                "KeyStore.Damaged",
-                "this is not a kmsfs key store",
-            ));
+            return Err(KmsError::new("KeyStore.Damaged", "this is not a kmsfs key store"));
         }
     }
-    let header: Header =
-        serde_json::from_slice(lines.next().unwrap_or_default()).map_err(damaged)?;
+    let header: Header = serde_json::from_slice(lines.next().unwrap_or_default()).map_err(damaged)?;
     if !is_uuid(&header.store) {
         return Err(damaged("its id"));
     }
@@ -73,17 +64,10 @@ pub(super) fn read_header(bytes: &[u8]) -> Result<Header, KmsError> {
 
 /// The master keys of a store, authentic and sound.
 pub(super) fn open(bytes: &[u8], root: &RootKey) -> Result<Ring, KmsError> {
-    let end = bytes
-        .strip_suffix(b"\n")
-        .ok_or_else(|| damaged("its end is missing"))?;
-    let start = end
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |at| at + 1);
+    let end = bytes.strip_suffix(b"\n").ok_or_else(|| damaged("its end is missing"))?;
+    let start = end.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let (text, last) = end.split_at(start);
-    let code = last
-        .strip_prefix(CODE)
-        .ok_or_else(|| damaged("its end is missing"))?;
+    let code = last.strip_prefix(CODE).ok_or_else(|| damaged("its end is missing"))?;
     if !root.is_authentic(text, code) {
         return Err(damaged(
             "its authentication code does not match: it was changed by something else than kmsfs",
@@ -98,8 +82,5 @@ pub(super) fn open(bytes: &[u8], root: &RootKey) -> Result<Ring, KmsError> {
 }
 
 fn damaged(why: impl std::fmt::Display) -> KmsError {
-    KmsError::new(
-        "KeyStore.Damaged",
-        format!("the key store is damaged: {why}"),
-    )
+    KmsError::new("KeyStore.Damaged", format!("the key store is damaged: {why}"))
 }

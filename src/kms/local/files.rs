@@ -45,13 +45,8 @@ impl Stamp {
 ///
 /// # Errors
 /// `absent` when it is not there, `KeyStore.Permissions`, `KeyStore.Damaged` when it is too long, `KeyStore.Io`.
-pub(super) fn read_private(
-    path: &Path,
-    max: usize,
-    absent: &'static str,
-) -> Result<PrivateFile, KmsError> {
-    let fault =
-        |code, message: String| KmsError::new(code, message).about(path.display().to_string());
+pub(super) fn read_private(path: &Path, max: usize, absent: &'static str) -> Result<PrivateFile, KmsError> {
+    let fault = |code, message: String| KmsError::new(code, message).about(path.display().to_string());
     let io = |error| trouble(path, &error, absent);
     // NONBLOCK: a FIFO in its place must not hang us.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
@@ -62,10 +57,7 @@ pub(super) fn read_private(
         .map_err(io)?;
     let facts = file.metadata().map_err(io)?;
     if !facts.is_file() {
-        return Err(fault(
-            "KeyStore.Damaged",
-            "this is not a regular file".to_owned(),
-        ));
+        return Err(fault("KeyStore.Damaged", "this is not a regular file".to_owned()));
     }
     let owner = facts.uid();
     if facts.mode() & 0o077 != 0 || (owner != 0 && owner != rustix::process::geteuid().as_raw()) {
@@ -76,15 +68,9 @@ pub(super) fn read_private(
         return Err(fault("KeyStore.Permissions", message));
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(max.min(4096)));
-    (&file)
-        .take(max as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(io)?;
+    (&file).take(max as u64 + 1).read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() > max {
-        return Err(fault(
-            "KeyStore.Damaged",
-            format!("it is longer than {max} bytes"),
-        ));
+        return Err(fault("KeyStore.Damaged", format!("it is longer than {max} bytes")));
     }
     Ok(PrivateFile {
         bytes,
@@ -127,11 +113,7 @@ pub(super) fn prepare(path: &Path, bytes: &[u8]) -> Result<NamedTempFile, KmsErr
 ///
 /// # Errors
 /// `KeyStore.Exists`, `KeyStore.Io`.
-pub(super) fn publish(
-    file: NamedTempFile,
-    path: &Path,
-    existing: Existing,
-) -> Result<(), KmsError> {
+pub(super) fn publish(file: NamedTempFile, path: &Path, existing: Existing) -> Result<(), KmsError> {
     let outcome = match existing {
         Existing::Keep => file.persist_noclobber(path),
         Existing::Replace => file.persist(path),
@@ -179,10 +161,7 @@ fn trouble(path: &Path, error: &std::io::Error, absent: &'static str) -> KmsErro
     let (code, message) = match error.kind() {
         ErrorKind::NotFound => (absent, "there is no such file".to_owned()),
         ErrorKind::AlreadyExists => ("KeyStore.Exists", "there is such a file already".to_owned()),
-        ErrorKind::PermissionDenied => (
-            "KeyStore.Permissions",
-            "this user may not use it".to_owned(),
-        ),
+        ErrorKind::PermissionDenied => ("KeyStore.Permissions", "this user may not use it".to_owned()),
         _ => ("KeyStore.Io", error.to_string()),
     };
     KmsError::new(code, message).about(path.display().to_string())

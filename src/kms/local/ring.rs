@@ -45,15 +45,12 @@ pub enum Operation {
 pub fn permitted(operation: Operation, state: KeyState) -> Result<(), &'static str> {
     use KeyState::{Disabled, Enabled, PendingDeletion, PendingImport};
     use Operation::{
-        CancelDeletion, CreateAlias, Crypto, Describe, Look, Rotate, ScheduleDeletion, Switch,
-        UpdateAlias,
+        CancelDeletion, CreateAlias, Crypto, Describe, Look, Rotate, ScheduleDeletion, Switch, UpdateAlias,
     };
     const UNCHANGED: &str = "Rejected.StateModifiedFailed";
     match (operation, state) {
         (Crypto | Rotate, Disabled) => Err("Rejected.Disabled"),
-        (Crypto | Rotate | Describe | UpdateAlias, PendingDeletion) => {
-            Err("Rejected.PendingDeletion")
-        }
+        (Crypto | Rotate | Describe | UpdateAlias, PendingDeletion) => Err("Rejected.PendingDeletion"),
         (Crypto | Rotate, PendingImport) => Err("Rejected.PendingImport"),
         (Switch, PendingDeletion | PendingImport) => Err(UNCHANGED),
         (ScheduleDeletion | CreateAlias, PendingDeletion) => Err(UNCHANGED),
@@ -114,9 +111,8 @@ impl MasterKey {
     }
 
     pub(super) fn permit(&self, operation: Operation) -> Result<(), KmsError> {
-        permitted(operation, self.state).map_err(|code| {
-            KmsError::new(code, format!("the key's state is {}", self.state)).about(&*self.id)
-        })
+        permitted(operation, self.state)
+            .map_err(|code| KmsError::new(code, format!("the key's state is {}", self.state)).about(&*self.id))
     }
 
     pub(super) fn primary(&self) -> Option<&Version> {
@@ -179,19 +175,13 @@ impl Ring {
     /// The key that `name` (an id or `alias/…`) stands for.
     pub(super) fn find(&self, name: &str, now: i64) -> Result<&MasterKey, KmsError> {
         let id = self.resolve(name)?;
-        let key = self
-            .keys
-            .iter()
-            .find(|key| key.id == id && !key.is_gone(now));
+        let key = self.keys.iter().find(|key| key.id == id && !key.is_gone(now));
         key.ok_or_else(|| not_found(name))
     }
 
     fn find_mut(&mut self, name: &str, now: i64) -> Result<&mut MasterKey, KmsError> {
         let id = self.resolve(name)?.to_owned();
-        let key = self
-            .keys
-            .iter_mut()
-            .find(|key| key.id == id && !key.is_gone(now));
+        let key = self.keys.iter_mut().find(|key| key.id == id && !key.is_gone(now));
         key.ok_or_else(|| not_found(name))
     }
 
@@ -221,9 +211,7 @@ impl Ring {
     }
 
     pub(super) fn aliases(&self, now: i64) -> impl Iterator<Item = (&String, &String)> {
-        self.aliases
-            .iter()
-            .filter(move |(_, key)| self.find(key, now).is_ok())
+        self.aliases.iter().filter(move |(_, key)| self.find(key, now).is_ok())
     }
 
     /// Forgets what is past its planned deletion: keys, versions, aliases.
@@ -243,12 +231,7 @@ impl Ring {
         Ok(())
     }
 
-    pub(super) fn rotate(
-        &mut self,
-        name: &str,
-        version: Version,
-        now: i64,
-    ) -> Result<(), KmsError> {
+    pub(super) fn rotate(&mut self, name: &str, version: Version, now: i64) -> Result<(), KmsError> {
         let key = self.find_mut(name, now)?;
         key.permit(Operation::Rotate)?;
         limit(key.versions.len(), VERSIONS_MAX, "versions of one key")?;
@@ -259,20 +242,11 @@ impl Ring {
     pub(super) fn switch(&mut self, name: &str, enabled: bool, now: i64) -> Result<(), KmsError> {
         let key = self.find_mut(name, now)?;
         key.permit(Operation::Switch)?;
-        key.state = if enabled {
-            KeyState::Enabled
-        } else {
-            KeyState::Disabled
-        };
+        key.state = if enabled { KeyState::Enabled } else { KeyState::Disabled };
         Ok(())
     }
 
-    pub(super) fn schedule_deletion(
-        &mut self,
-        name: &str,
-        days: u32,
-        now: i64,
-    ) -> Result<(), KmsError> {
+    pub(super) fn schedule_deletion(&mut self, name: &str, days: u32, now: i64) -> Result<(), KmsError> {
         let key = self.find_mut(name, now)?;
         if !(7..=366).contains(&days) {
             let message = format!("{days} days until deletion; 7 to 366 are possible");
@@ -292,40 +266,25 @@ impl Ring {
         Ok(())
     }
 
-    pub(super) fn create_alias(
-        &mut self,
-        alias: &str,
-        name: &str,
-        now: i64,
-    ) -> Result<(), KmsError> {
+    pub(super) fn create_alias(&mut self, alias: &str, name: &str, now: i64) -> Result<(), KmsError> {
         check_alias(alias)?;
         let key = self.find(name, now)?;
         key.permit(Operation::CreateAlias)?;
         let id = key.id.clone();
         if self.aliases.contains_key(alias) {
-            return Err(
-                KmsError::new("AliasAlreadyExists", "the alias exists already").about(alias),
-            );
+            return Err(KmsError::new("AliasAlreadyExists", "the alias exists already").about(alias));
         }
         limit(self.aliases.len(), ALIASES_MAX, "aliases")?;
         self.aliases.insert(alias.to_owned(), id);
         Ok(())
     }
 
-    pub(super) fn update_alias(
-        &mut self,
-        alias: &str,
-        name: &str,
-        now: i64,
-    ) -> Result<(), KmsError> {
+    pub(super) fn update_alias(&mut self, alias: &str, name: &str, now: i64) -> Result<(), KmsError> {
         check_alias(alias)?;
         let key = self.find(name, now)?;
         key.permit(Operation::UpdateAlias)?;
         let id = key.id.clone();
-        let target = self
-            .aliases
-            .get_mut(alias)
-            .ok_or_else(|| alias_not_found(alias))?;
+        let target = self.aliases.get_mut(alias).ok_or_else(|| alias_not_found(alias))?;
         *target = id;
         Ok(())
     }
@@ -346,9 +305,7 @@ fn check_alias(alias: &str) -> Result<(), KmsError> {
     let good = name.is_some_and(|name| !name.is_empty() && name.bytes().all(allowed));
     if !good || alias.len() > ALIAS_MAX || alias.starts_with("alias/acs") {
         let message = "an alias is alias/ and then letters, digits, _, - and /, up to 255 characters in all, and does not begin with alias/acs";
-        return Err(
-            KmsError::new("InvalidParameter", message).about(alias.escape_debug().to_string())
-        );
+        return Err(KmsError::new("InvalidParameter", message).about(alias.escape_debug().to_string()));
     }
     Ok(())
 }

@@ -121,11 +121,7 @@ fn make_file(path: &Path) -> Result<(String, Key), KmsError> {
     let (store, key) = (random_uuid(), Key::random());
     let hex = Zeroizing::new(HEXLOWER.encode(key.expose()));
     let text = Zeroizing::new(format!("{FILE_TITLE}\n{store}\n{}\n", *hex));
-    files::publish(
-        files::prepare(path, text.as_bytes())?,
-        path,
-        files::Existing::Keep,
-    )?;
+    files::publish(files::prepare(path, text.as_bytes())?, path, files::Existing::Keep)?;
     Ok((store, key))
 }
 
@@ -154,12 +150,7 @@ fn read_file(path: &Path) -> Result<(String, Key), KmsError> {
 }
 
 fn stretch(passphrase: &SecretBytes, salt: &str, cost: [u32; 3]) -> Result<Key, KmsError> {
-    let damaged = || {
-        KmsError::new(
-            "KeyStore.Damaged",
-            "the key store asks for an impossible Argon2id",
-        )
-    };
+    let damaged = || KmsError::new("KeyStore.Damaged", "the key store asks for an impossible Argon2id");
     let [memory_kib, passes, lanes] = cost;
     if memory_kib > GIB_IN_KIB || passes > 16 || lanes > 16 || salt.len() != 32 {
         return Err(damaged());
@@ -168,10 +159,8 @@ fn stretch(passphrase: &SecretBytes, salt: &str, cost: [u32; 3]) -> Result<Key, 
     let params = Params::new(memory_kib, passes, lanes, Some(Key::LEN)).map_err(|_| damaged())?;
     let argon2 = Argon2::new(Algorithm::Argon2id, argon2::Version::V0x13, params);
     let mut outcome = Ok(());
-    let key =
-        Key::filled(|key| outcome = argon2.hash_password_into(passphrase.expose(), &salt, key));
-    outcome
-        .map_err(|error| KmsError::new("KeyStore.WrongPassphrase", format!("Argon2id: {error}")))?;
+    let key = Key::filled(|key| outcome = argon2.hash_password_into(passphrase.expose(), &salt, key));
+    outcome.map_err(|error| KmsError::new("KeyStore.WrongPassphrase", format!("Argon2id: {error}")))?;
     Ok(key)
 }
 
@@ -245,11 +234,8 @@ impl RootKey {
 
     /// The material of a version of the master key `key`.
     pub(super) fn open(&self, key: &str, version: &Version) -> Result<Key, KmsError> {
-        let damaged =
-            || KmsError::new("KeyStore.Damaged", "the key's material does not open").about(key);
-        let sealed = BASE64
-            .decode(version.sealed.as_bytes())
-            .map_err(|_| damaged())?;
+        let damaged = || KmsError::new("KeyStore.Damaged", "the key's material does not open").about(key);
+        let sealed = BASE64.decode(version.sealed.as_bytes()).map_err(|_| damaged())?;
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE>().ok_or_else(damaged)?;
         let aad = place_of(key, &version.id);
         let material = Aes256GcmSiv::new(self.seal.expose().into())

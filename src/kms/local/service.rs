@@ -8,8 +8,7 @@ use crate::crypto::Key;
 use crate::format::WrappedKey;
 use crate::kms::uuid::random_uuid;
 use crate::kms::{
-    Alias, EncryptionContext, GeneratedKey, KeyMetadata, KeyVersion, Kms, KmsAdmin, KmsError,
-    NewKey, blob,
+    Alias, EncryptionContext, GeneratedKey, KeyMetadata, KeyVersion, Kms, KmsAdmin, KmsError, NewKey, blob,
 };
 
 /// A text that was encrypted or decrypted directly, and by which key.
@@ -28,12 +27,7 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`KmsError`], with Alibaba's codes.
-    pub fn encrypt(
-        &self,
-        key: &str,
-        context: &EncryptionContext,
-        text: &[u8],
-    ) -> Result<Direct<Vec<u8>>, KmsError> {
+    pub fn encrypt(&self, key: &str, context: &EncryptionContext, text: &[u8]) -> Result<Direct<Vec<u8>>, KmsError> {
         self.named(Some(key), || {
             let ring = self.ring()?;
             let master = ring.find(key, self.clock.unix())?;
@@ -64,23 +58,15 @@ impl LocalStore {
         blob: &[u8],
         context: &EncryptionContext,
     ) -> Result<Direct<Zeroizing<Vec<u8>>>, KmsError> {
-        let refused = || {
-            KmsError::new(
-                "InvalidParameter",
-                "the wrapped key is damaged, or of another key",
-            )
-        };
+        let refused = || KmsError::new("InvalidParameter", "the wrapped key is damaged, or of another key");
         let ring = self.ring()?;
         let now = self.clock.unix();
         let id = blob::version_of(blob).ok_or_else(refused)?;
         let master = match key {
             Some(key) => ring.find(key, now)?,
-            None => ring.find_version(id, now).ok_or_else(|| {
-                KmsError::new(
-                    "Forbidden.KeyNotFound",
-                    "the blob was made by no key of this store",
-                )
-            })?,
+            None => ring
+                .find_version(id, now)
+                .ok_or_else(|| KmsError::new("Forbidden.KeyNotFound", "the blob was made by no key of this store"))?,
         };
         master.permit(Operation::Crypto)?;
         let version = master.version(id).ok_or_else(refused)?;
@@ -90,11 +76,7 @@ impl LocalStore {
     }
 
     /// Says in an error which store it was, and which key unless it says that already.
-    fn named<T>(
-        &self,
-        key: Option<&str>,
-        call: impl FnOnce() -> Result<T, KmsError>,
-    ) -> Result<T, KmsError> {
+    fn named<T>(&self, key: Option<&str>, call: impl FnOnce() -> Result<T, KmsError>) -> Result<T, KmsError> {
         call().map_err(|error| {
             let error = error.at(self.describe());
             match key {
@@ -127,11 +109,7 @@ impl Kms for LocalStore {
         format!("key store {}", self.path().display())
     }
 
-    fn generate_data_key(
-        &self,
-        key: &str,
-        context: &EncryptionContext,
-    ) -> Result<GeneratedKey, KmsError> {
+    fn generate_data_key(&self, key: &str, context: &EncryptionContext) -> Result<GeneratedKey, KmsError> {
         let data_key = Key::random();
         let text = blob::key_to_text(&data_key);
         let wrapped = self.encrypt(key, context, text.as_bytes())?;
@@ -139,10 +117,7 @@ impl Kms for LocalStore {
             master_key: wrapped.key,
             blob: wrapped.data,
         };
-        Ok(GeneratedKey {
-            key: data_key,
-            wrapped,
-        })
+        Ok(GeneratedKey { key: data_key, wrapped })
     }
 
     fn decrypt(&self, wrapped: &WrappedKey, context: &EncryptionContext) -> Result<Key, KmsError> {
@@ -154,9 +129,7 @@ impl Kms for LocalStore {
     }
 
     fn describe_key(&self, key: &str) -> Result<KeyMetadata, KmsError> {
-        self.named(Some(key), || {
-            Ok(self.ring()?.find(key, self.clock.unix())?.metadata())
-        })
+        self.named(Some(key), || Ok(self.ring()?.find(key, self.clock.unix())?.metadata()))
     }
 }
 

@@ -43,11 +43,7 @@ impl LocalStore {
     ///
     /// # Errors
     /// As there.
-    pub fn create_with(
-        path: &Path,
-        root: &Root,
-        clock: Arc<dyn Clock>,
-    ) -> Result<LocalStore, KmsError> {
+    pub fn create_with(path: &Path, root: &Root, clock: Arc<dyn Clock>) -> Result<LocalStore, KmsError> {
         if std::fs::symlink_metadata(path).is_ok() {
             let message = "there is such a file already";
             return Err(KmsError::new("KeyStore.Exists", message).about(path.display().to_string()));
@@ -75,25 +71,15 @@ impl LocalStore {
     ///
     /// # Errors
     /// As there.
-    pub fn open_with(
-        path: &Path,
-        root: &Root,
-        clock: Arc<dyn Clock>,
-    ) -> Result<LocalStore, KmsError> {
+    pub fn open_with(path: &Path, root: &Root, clock: Arc<dyn Clock>) -> Result<LocalStore, KmsError> {
         let at_path = |error: KmsError| error.about(path.display().to_string());
         let file = files::read_private(path, FILE_MAX, ABSENT)?;
         let header = document::read_header(&file.bytes).map_err(at_path)?;
         let keys = root.unlock(&header.root, &header.store).map_err(at_path)?;
         if keys.check() != header.check {
             let (code, message) = match root {
-                Root::File(_) => (
-                    "KeyStore.WrongRoot",
-                    "the root key does not belong to this key store",
-                ),
-                Root::Passphrase(_) => (
-                    "KeyStore.WrongPassphrase",
-                    "the passphrase is not this key store's",
-                ),
+                Root::File(_) => ("KeyStore.WrongRoot", "the root key does not belong to this key store"),
+                Root::Passphrase(_) => ("KeyStore.WrongPassphrase", "the passphrase is not this key store's"),
             };
             return Err(at_path(KmsError::new(code, message)));
         }
@@ -142,9 +128,7 @@ impl LocalStore {
         }
         let ring = document::open(&file.bytes, &self.root)?;
         if ring.generation < known {
-            return Err(replaced(
-                "an older copy of the key store was put in its place",
-            ));
+            return Err(replaced("an older copy of the key store was put in its place"));
         }
         Ok(Loaded {
             stamp: file.stamp,
@@ -154,10 +138,7 @@ impl LocalStore {
     }
 
     /// Changes the keys, durably and as a whole: when `change` or the disk fails, all stays as it was.
-    pub(super) fn update<T>(
-        &self,
-        change: impl FnOnce(&mut Ring, i64) -> Result<T, KmsError>,
-    ) -> Result<T, KmsError> {
+    pub(super) fn update<T>(&self, change: impl FnOnce(&mut Ring, i64) -> Result<T, KmsError>) -> Result<T, KmsError> {
         let _lock = files::lock(&self.path)?;
         let now = self.clock.unix();
         let mut ring = Ring::clone(&*self.ring()?);
@@ -165,11 +146,7 @@ impl LocalStore {
         let outcome = change(&mut ring, now)?;
         ring.generation = ring.generation.saturating_add(1);
         let bytes = document::write(&self.header, &ring, &self.root)?;
-        files::publish(
-            files::prepare(&self.path, &bytes)?,
-            &self.path,
-            Existing::Replace,
-        )?;
+        files::publish(files::prepare(&self.path, &bytes)?, &self.path, Existing::Replace)?;
         Ok(outcome)
     }
 }

@@ -27,15 +27,9 @@ impl Scene {
         let dir = tempfile::tempdir().unwrap();
         let clock = FakeClock::new();
         let root = Root::File(dir.path().join("store.root"));
-        let store =
-            LocalStore::create_with(&dir.path().join("store"), &root, clock.clone()).unwrap();
+        let store = LocalStore::create_with(&dir.path().join("store"), &root, clock.clone()).unwrap();
         let key = store.create_key(&NewKey::default()).unwrap().id;
-        Scene {
-            dir,
-            clock,
-            store,
-            key,
-        }
+        Scene { dir, clock, store, key }
     }
 
     fn path(&self) -> PathBuf {
@@ -51,10 +45,7 @@ impl Scene {
     }
 
     fn wrap(&self) -> WrappedKey {
-        self.store
-            .generate_data_key(&self.key, &context())
-            .unwrap()
-            .wrapped
+        self.store.generate_data_key(&self.key, &context()).unwrap().wrapped
     }
 
     fn state(&self) -> KeyState {
@@ -67,34 +58,20 @@ fn context() -> EncryptionContext {
 }
 
 fn code<T>(outcome: Result<T, KmsError>) -> String {
-    outcome
-        .err()
-        .map_or("ok".to_owned(), |error| error.code().to_owned())
+    outcome.err().map_or("ok".to_owned(), |error| error.code().to_owned())
 }
 
 fn rewrite(path: &Path, bytes: &[u8]) {
-    files::publish(
-        files::prepare(path, bytes).unwrap(),
-        path,
-        Existing::Replace,
-    )
-    .unwrap();
+    files::publish(files::prepare(path, bytes).unwrap(), path, Existing::Replace).unwrap();
 }
 
 #[test]
 fn data_key_comes_back_after_reopening() {
     let scene = Scene::new();
-    let made = scene
-        .store
-        .generate_data_key(&scene.key, &context())
-        .unwrap();
+    let made = scene.store.generate_data_key(&scene.key, &context()).unwrap();
     assert_eq!(made.wrapped.master_key, scene.key);
     assert_eq!(made.wrapped.blob.len(), 108);
-    let again = scene
-        .open()
-        .unwrap()
-        .decrypt(&made.wrapped, &context())
-        .unwrap();
+    let again = scene.open().unwrap().decrypt(&made.wrapped, &context()).unwrap();
     assert_eq!(again.expose(), made.key.expose());
 }
 
@@ -103,9 +80,7 @@ fn file_holds_no_key_and_is_private() {
     use std::os::unix::fs::MetadataExt;
     let scene = Scene::new();
     for name in ["store", "store.root", "store.lock"] {
-        let mode = std::fs::metadata(scene.dir.path().join(name))
-            .unwrap()
-            .mode();
+        let mode = std::fs::metadata(scene.dir.path().join(name)).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
     let store = std::fs::read_to_string(scene.path()).unwrap();
@@ -119,14 +94,8 @@ fn wrapped_key_of_other_context_key_or_store_is_refused() {
     let wrapped = scene.wrap();
     let volume = EncryptionContext::volume_key(VolumeId([1; 16]));
     let error = scene.store.decrypt(&wrapped, &volume).unwrap_err();
-    assert_eq!(
-        (error.code(), error.remedy()),
-        ("InvalidParameter", Remedy::Rejected)
-    );
-    assert_eq!(
-        code(other.store.decrypt(&wrapped, &context())),
-        "Forbidden.KeyNotFound"
-    );
+    assert_eq!((error.code(), error.remedy()), ("InvalidParameter", Remedy::Rejected));
+    assert_eq!(code(other.store.decrypt(&wrapped, &context())), "Forbidden.KeyNotFound");
     assert_eq!(
         code(other.store.decrypt_blob(&wrapped.blob, &context())),
         "Forbidden.KeyNotFound"
@@ -136,10 +105,7 @@ fn wrapped_key_of_other_context_key_or_store_is_refused() {
         master_key: second,
         ..wrapped
     };
-    assert_eq!(
-        code(scene.store.decrypt(&renamed, &context())),
-        "InvalidParameter"
-    );
+    assert_eq!(code(scene.store.decrypt(&renamed, &context())), "InvalidParameter");
 }
 
 #[test]
@@ -162,10 +128,7 @@ fn cut_or_changed_wrapped_key_is_rejected_never_gone() {
 fn direct_text_and_back() {
     let scene = Scene::new();
     let none = EncryptionContext::none();
-    let sealed = scene
-        .store
-        .encrypt(&scene.key, &none, b"-----BEGIN")
-        .unwrap();
+    let sealed = scene.store.encrypt(&scene.key, &none, b"-----BEGIN").unwrap();
     let plain = scene.store.decrypt_blob(&sealed.data, &none).unwrap();
     assert_eq!(
         (plain.data.as_slice(), plain.key),
@@ -187,10 +150,7 @@ fn old_versions_unwrap_after_rotation() {
     assert!(store.decrypt(&after, &context()).is_ok());
     let versions = store.list_versions(&scene.key).unwrap();
     assert_eq!((versions.len(), &versions[0].id), (2, &version));
-    assert_eq!(
-        store.describe_key(&scene.key).unwrap().primary_version,
-        Some(version)
-    );
+    assert_eq!(store.describe_key(&scene.key).unwrap().primary_version, Some(version));
 }
 
 #[test]
@@ -212,10 +172,7 @@ fn table_of_states() {
         (Operation::UpdateAlias, ["", "", DEL, ""]),
     ];
     for (operation, row) in table {
-        for (state, code) in [Enabled, Disabled, PendingDeletion, PendingImport]
-            .into_iter()
-            .zip(row)
-        {
+        for (state, code) in [Enabled, Disabled, PendingDeletion, PendingImport].into_iter().zip(row) {
             let got = permitted(operation, state).err().unwrap_or("");
             assert_eq!(got, code, "{operation:?} in {state}");
         }
@@ -229,10 +186,7 @@ fn disabled_key_denies_until_enabled() {
     scene.store.disable(&scene.key).unwrap();
     scene.store.disable(&scene.key).unwrap();
     let error = scene.store.decrypt(&wrapped, &context()).unwrap_err();
-    assert_eq!(
-        (error.code(), error.remedy()),
-        ("Rejected.Disabled", Remedy::Denied)
-    );
+    assert_eq!((error.code(), error.remedy()), ("Rejected.Disabled", Remedy::Denied));
     assert_eq!(
         code(scene.store.generate_data_key(&scene.key, &context())),
         "Rejected.Disabled"
@@ -258,10 +212,7 @@ fn planned_deletion_denies_and_is_cancelled() {
         code(scene.store.decrypt(&wrapped, &context())),
         "Rejected.PendingDeletion"
     );
-    assert_eq!(
-        code(scene.store.enable(&scene.key)),
-        "Rejected.StateModifiedFailed"
-    );
+    assert_eq!(code(scene.store.enable(&scene.key)), "Rejected.StateModifiedFailed");
     let metadata = scene.store.describe_key(&scene.key).unwrap();
     assert_eq!(metadata.delete_date, Some(metadata.created + 7 * 86_400));
     scene.clock.advance(6 * DAY);
@@ -279,24 +230,15 @@ fn deleted_key_is_gone_with_its_aliases_for_good() {
     scene.store.schedule_deletion(&scene.key, 7).unwrap();
     scene.clock.advance(7 * DAY);
     let error = scene.store.decrypt(&wrapped, &context()).unwrap_err();
-    assert_eq!(
-        (error.code(), error.remedy()),
-        ("Forbidden.KeyNotFound", Remedy::Gone)
-    );
-    assert_eq!(
-        code(scene.store.cancel_deletion(&scene.key)),
-        "Forbidden.KeyNotFound"
-    );
+    assert_eq!((error.code(), error.remedy()), ("Forbidden.KeyNotFound", Remedy::Gone));
+    assert_eq!(code(scene.store.cancel_deletion(&scene.key)), "Forbidden.KeyNotFound");
     assert!(scene.store.list_keys().unwrap().is_empty());
     assert!(scene.store.list_aliases().unwrap().is_empty());
     let material = |store: &Path| std::fs::read_to_string(store).unwrap().contains(&scene.key);
     assert!(material(&scene.path()));
     scene.store.create_key(&NewKey::default()).unwrap();
     assert!(!material(&scene.path()));
-    assert_eq!(
-        code(scene.store.describe_key("alias/a")),
-        "Forbidden.AliasNotFound"
-    );
+    assert_eq!(code(scene.store.describe_key("alias/a")), "Forbidden.AliasNotFound");
 }
 
 #[test]
@@ -308,26 +250,16 @@ fn aliases_name_one_key_and_can_move() {
         code(store.describe_key("alias/Apollo/WorkKey")),
         "Forbidden.AliasNotFound"
     );
-    store
-        .create_alias("alias/Apollo/WorkKey", &scene.key)
-        .unwrap();
+    store.create_alias("alias/Apollo/WorkKey", &scene.key).unwrap();
     assert_eq!(
         code(store.create_alias("alias/Apollo/WorkKey", &second)),
         "AliasAlreadyExists"
     );
-    assert_eq!(
-        store.describe_key("alias/Apollo/WorkKey").unwrap().id,
-        scene.key
-    );
-    let made = store
-        .generate_data_key("alias/Apollo/WorkKey", &context())
-        .unwrap();
+    assert_eq!(store.describe_key("alias/Apollo/WorkKey").unwrap().id, scene.key);
+    let made = store.generate_data_key("alias/Apollo/WorkKey", &context()).unwrap();
     assert_eq!(made.wrapped.master_key, scene.key);
     store.update_alias("alias/Apollo/WorkKey", &second).unwrap();
-    assert_eq!(
-        store.describe_key("alias/Apollo/WorkKey").unwrap().id,
-        second
-    );
+    assert_eq!(store.describe_key("alias/Apollo/WorkKey").unwrap().id, second);
     assert!(store.decrypt(&made.wrapped, &context()).is_ok());
     assert_eq!(store.list_aliases().unwrap().len(), 1);
     store.delete_alias("alias/Apollo/WorkKey").unwrap();
@@ -339,10 +271,7 @@ fn aliases_name_one_key_and_can_move() {
         code(store.update_alias("alias/none", &second)),
         "Forbidden.AliasNotFound"
     );
-    assert_eq!(
-        code(store.create_alias("alias/x", "nobody")),
-        "Forbidden.KeyNotFound"
-    );
+    assert_eq!(code(store.create_alias("alias/x", "nobody")), "Forbidden.KeyNotFound");
 }
 
 #[test]
@@ -380,10 +309,7 @@ fn another_instance_sees_each_change_at_once() {
     for _ in 0..20 {
         assert!(mount.decrypt(&wrapped, &context()).is_ok());
         scene.store.disable(&scene.key).unwrap();
-        assert_eq!(
-            code(mount.decrypt(&wrapped, &context())),
-            "Rejected.Disabled"
-        );
+        assert_eq!(code(mount.decrypt(&wrapped, &context())), "Rejected.Disabled");
         scene.store.enable(&scene.key).unwrap();
     }
 }
@@ -417,10 +343,7 @@ fn crash_before_the_rename_leaves_the_old_store() {
 #[test]
 fn root_key_file_without_store_is_used_again() {
     let dir = tempfile::tempdir().unwrap();
-    let (path, root) = (
-        dir.path().join("store"),
-        Root::File(dir.path().join("root")),
-    );
+    let (path, root) = (dir.path().join("store"), Root::File(dir.path().join("root")));
     let first = LocalStore::create(&path, &root).unwrap();
     std::fs::remove_file(&path).unwrap();
     let second = LocalStore::create(&path, &root).unwrap();
@@ -458,10 +381,7 @@ fn flipped_state_is_refused_by_an_open_store() {
     let flipped = text.replace("\"Disabled\"", "\"Enabled\"");
     assert_ne!(text, flipped);
     rewrite(&scene.path(), flipped.as_bytes());
-    assert_eq!(
-        code(scene.store.decrypt(&wrapped, &context())),
-        "KeyStore.Damaged"
-    );
+    assert_eq!(code(scene.store.decrypt(&wrapped, &context())), "KeyStore.Damaged");
     assert_eq!(code(scene.store.enable(&scene.key)), "KeyStore.Damaged");
     assert_eq!(code(scene.open()), "KeyStore.Damaged");
 }
@@ -473,21 +393,12 @@ fn older_or_other_store_in_its_place_is_refused_by_an_open_store() {
     scene.store.disable(&scene.key).unwrap();
     assert_eq!(scene.state(), KeyState::Disabled);
     rewrite(&scene.path(), &old);
-    assert_eq!(
-        code(scene.store.describe_key(&scene.key)),
-        "KeyStore.Replaced"
-    );
+    assert_eq!(code(scene.store.describe_key(&scene.key)), "KeyStore.Replaced");
     rewrite(&scene.path(), &std::fs::read(other.path()).unwrap());
-    assert_eq!(
-        code(scene.store.describe_key(&scene.key)),
-        "KeyStore.Replaced"
-    );
+    assert_eq!(code(scene.store.describe_key(&scene.key)), "KeyStore.Replaced");
     assert_eq!(code(scene.open()), "KeyStore.WrongRoot");
     std::fs::remove_file(scene.path()).unwrap();
-    assert_eq!(
-        code(scene.store.describe_key(&scene.key)),
-        "KeyStore.NotFound"
-    );
+    assert_eq!(code(scene.store.describe_key(&scene.key)), "KeyStore.NotFound");
 }
 
 #[test]
@@ -500,10 +411,7 @@ fn bad_files_are_named_for_what_they_are() {
     mode(&scene.path(), 0o640);
     let error = scene.open().err().unwrap();
     assert_eq!(error.code(), "KeyStore.Permissions");
-    assert!(
-        error.to_string().contains(&*scene.path().to_string_lossy()),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&*scene.path().to_string_lossy()), "{error}");
     mode(&scene.path(), 0o600);
     let root = scene.dir.path().join("store.root");
     mode(&root, 0o604);
@@ -538,10 +446,7 @@ fn passphrase_opens_and_a_wrong_one_is_told_from_damage() {
         ("KeyStore.WrongPassphrase", Remedy::Misconfigured)
     );
     let file = Root::File(dir.path().join("root"));
-    assert_eq!(
-        code(LocalStore::open(&path, &file)),
-        "KeyStore.WrongPassphrase"
-    );
+    assert_eq!(code(LocalStore::open(&path, &file)), "KeyStore.WrongPassphrase");
     let text = std::fs::read_to_string(&path).unwrap();
     for (from, to) in [
         ("\"memory_kib\":65536", "\"memory_kib\":4294967295"),
