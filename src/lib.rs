@@ -1,6 +1,6 @@
 //! kmsfs: an encrypted directory whose keys a cloud KMS controls.
 //!
-//! The rooms of the house, from the ground up; who may import whom is held by `tests/tidy.rs`,
+//! The rooms of the house, from the ground up; who may import whom is held by `tests/tidy`,
 //! and the way of a read, a write and an open is told in ARCHITECTURE.md.
 
 pub mod cli;

@@ -141,7 +141,10 @@ fn check_fuse(allow_other: bool) -> Result<(), Failure> {
     // Opened and closed again: a node that is there may still have no driver behind it.
     if let Err(error) = OpenOptions::new().read(true).write(true).open(DEVICE) {
         let what = format!("FUSE cannot be used: {DEVICE}: {}", super::failure::reason(&error));
-        let help = "load the module with `modprobe fuse`; give a container --device /dev/fuse --cap-add SYS_ADMIN";
+        let help = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => "have root open it to you: chmod 666 /dev/fuse, as udev does",
+            _ => "load the module with `modprobe fuse`; give a container --device /dev/fuse --cap-add SYS_ADMIN",
+        };
         return Err(Failure::new(Exit::NoFuse, what, help));
     }
     if geteuid().is_root() {

@@ -125,10 +125,16 @@ impl Fs {
             let _kept = content.as_ref().map(|content| content.times());
             self.on(&inode, |spot| spot.set_times(&times))?;
         }
-        if let Some(content) = content {
-            content.metadata_changed();
-        }
+        self.touched(&inode);
         self.attr_of_inode(&inode)
+    }
+
+    /// Notes that mode, owner, times or attributes have changed: the next fsync makes them durable too.
+    pub(super) fn touched(&self, inode: &Inode) {
+        match self.volume.store.peek(inode.node) {
+            Some(content) => content.metadata_changed(),
+            None => inode.touch(),
+        }
     }
 
     /// Takes setuid, setgid and file capabilities from a file whose content `caller` has changed.
@@ -155,6 +161,7 @@ impl Fs {
         }
         if after != before {
             self.on(inode, |spot| spot.chmod(after))?;
+            self.touched(inode);
         }
         Ok(())
     }

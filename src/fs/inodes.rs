@@ -27,6 +27,7 @@ pub struct Inode {
     /// What it is.
     pub kind: Kind,
     born: AtomicBool,
+    touched: AtomicBool,
     writers: AtomicU32,
     body: Body,
 }
@@ -46,6 +47,7 @@ impl Inode {
             node: known.node,
             kind: known.kind,
             born: AtomicBool::new(known.born),
+            touched: AtomicBool::new(false),
             writers: AtomicU32::new(0),
             body: match known.kind {
                 Kind::Directory => Body::Directory(RwLock::default()),
@@ -81,6 +83,16 @@ impl Inode {
     /// Whether one of its names says that the content has been committed once.
     pub fn is_born(&self) -> bool {
         self.born.load(Ordering::Relaxed)
+    }
+
+    /// Notes a change that no open content was told of.
+    pub fn touch(&self) {
+        self.touched.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there was one; whoever asks tells the content.
+    pub fn take_touched(&self) -> bool {
+        self.touched.swap(false, Ordering::Relaxed)
     }
 
     /// Counts a handle that may write.

@@ -49,6 +49,9 @@ impl Fs {
         };
         let file = Arc::new(File::open(&self.volume, inode.node, born, open)?);
         *content = Arc::downgrade(&file);
+        if inode.take_touched() {
+            self.touched(inode);
+        }
         if !born && file.size() > 0 {
             self.unpromoted.lock().insert(inode.node);
         }

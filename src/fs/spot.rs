@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timestamps, Uid, chownat, openat, readlinkat, utimensat};
 use rustix::io::{self, Errno};
 
+use crate::sys::open::open_in_spite_of_mode;
 use crate::sys::stat::{Kind, Stat, stat};
 
 /// Where a node is, for the length of a call.
@@ -38,7 +39,13 @@ impl Spot {
     pub fn open(&self, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         match self {
-            Self::Named(directory, name) => openat(directory, &**name, flags | OFlags::NOFOLLOW, Mode::empty()),
+            Self::Named(directory, name) => {
+                let flags = flags | OFlags::NOFOLLOW;
+                match openat(directory, &**name, flags, Mode::empty()) {
+                    Err(Errno::ACCESS) => open_in_spite_of_mode(directory, &**name, flags),
+                    other => other,
+                }
+            }
             Self::Held(node) => rustix::fs::open(descriptor_path(node), flags, Mode::empty()),
         }
     }

@@ -104,7 +104,9 @@ impl Fs {
         let inode = self.inode(ino)?;
         let flags = XattrFlags::from_bits(flags).ok_or(FsError::errno(Errno::INVAL))?;
         if let Keeper::Backing = keeper(name)? {
-            return self.on(&inode, |spot| set_raw(spot, name, value, flags));
+            self.on(&inode, |spot| set_raw(spot, name, value, flags))?;
+            self.touched(&inode);
+            return Ok(());
         }
         let stored = self.stored_attr(inode.node, name)?;
         let seal = |keys: &_| seal_value(keys, Purpose::XattrValue, inode.node, name, value);
@@ -116,7 +118,9 @@ impl Fs {
         if bytes.len() > VALUE_MAX {
             return Err(FsError::errno(Errno::NOSPC));
         }
-        self.on(&inode, |spot| set_raw(spot, stored.name.as_bytes(), &bytes, flags))
+        self.on(&inode, |spot| set_raw(spot, stored.name.as_bytes(), &bytes, flags))?;
+        self.touched(&inode);
+        Ok(())
     }
 
     /// Removes the attribute `name`.
@@ -128,10 +132,14 @@ impl Fs {
         let inode = self.inode(ino)?;
         if let Keeper::Backing = keeper(name)? {
             let name = std::str::from_utf8(name).map_err(|_| FsError::errno(Errno::NODATA))?;
-            return self.on(&inode, |spot| remove_raw(spot, name));
+            self.on(&inode, |spot| remove_raw(spot, name))?;
+            self.touched(&inode);
+            return Ok(());
         }
         let stored = self.stored_attr(inode.node, name)?;
-        self.on(&inode, |spot| remove_raw(spot, &stored.name))
+        self.on(&inode, |spot| remove_raw(spot, &stored.name))?;
+        self.touched(&inode);
+        Ok(())
     }
 
     /// The names of all attributes, each followed by a zero byte.

@@ -8,14 +8,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{
-    AtFlags, Dir, FallocateFlags, FileType, Mode, OFlags, StatVfsMountFlags, Timespec, Timestamps, UTIME_NOW,
-    UTIME_OMIT,
+    Dir, FallocateFlags, FileType, Mode, OFlags, StatVfsMountFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
 };
 use rustix::io::Errno;
 
 use super::medium::{Found, Medium, Modified, StoredFile, StoredPath};
 use crate::format::NodeId;
 use crate::format::stored_name::RawName;
+use crate::sys::open::open_in_spite_of_mode;
 
 /// The journal's name in the backing's root.
 pub const JOURNAL: &str = "kmsfs.journal";
@@ -68,25 +68,13 @@ fn open_file(dir: BorrowedFd<'_>, name: &[u8], node: NodeId) -> io::Result<Optio
     let fd = match rustix::fs::openat(dir, name, FILE, Mode::empty()) {
         Ok(fd) => fd,
         Err(errno) if is_absent(errno) => return Ok(None),
-        Err(Errno::ACCESS) => open_in_spite_of_mode(dir, name)?,
+        // The owner may not write a file of mode 0444, but a handle opened before may have: so the journal
+        // can hold records of it.
+        Err(Errno::ACCESS) => open_in_spite_of_mode(dir, name, FILE)?,
         Err(errno) => return Err(errno.into()),
     };
     let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
     Ok((kind == FileType::RegularFile).then(|| Box::new(PosixFile::new(fd)) as Box<dyn StoredFile>))
-}
-
-/// The owner may not write a file of mode 0444, but a handle opened before may have: so the journal can
-/// hold records of it. The mode is put back at once.
-fn open_in_spite_of_mode(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
-    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(Errno::ACCESS.into());
-    }
-    let mode = Mode::from_raw_mode(stat.st_mode);
-    rustix::fs::chmodat(dir, name, mode | Mode::RUSR | Mode::WUSR, AtFlags::empty())?;
-    let opened = rustix::fs::openat(dir, name, FILE, Mode::empty());
-    rustix::fs::chmodat(dir, name, mode, AtFlags::empty())?;
-    Ok(opened?)
 }
 
 impl Medium for PosixMedium {

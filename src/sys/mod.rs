@@ -3,4 +3,5 @@
 pub mod creator;
 pub mod limits;
 pub mod memory;
+pub mod open;
 pub mod stat;

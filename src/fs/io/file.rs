@@ -112,6 +112,21 @@ impl File {
         self.state.write()
     }
 
+    /// A newborn, if the file will need one: made before the guard is taken, because the KMS may have to be asked.
+    pub(super) fn newborn_ahead(&self) -> Result<Option<Live>, ContentError> {
+        let unborn = self.state.read().is_none();
+        unborn.then(|| self.newborn()).transpose()
+    }
+
+    /// What a change begins with: what the file is, or the newborn.
+    pub(super) fn next(&self, live: &Option<Live>, newborn: Option<Live>) -> Result<Live, ContentError> {
+        match (live, newborn) {
+            (Some(live), _) => Ok(live.clone()),
+            (None, Some(newborn)) => Ok(newborn),
+            (None, None) => self.newborn(),
+        }
+    }
+
     /// What a file is when its first byte comes: a data key of its own, and no content.
     pub(super) fn newborn(&self) -> Result<Live, ContentError> {
         let fresh = self.volume.keyring.fresh(self.node)?;

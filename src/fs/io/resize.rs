@@ -17,12 +17,15 @@ impl File {
     /// [`ContentError`]; the file is then as it was before.
     pub fn resize(&self, size: u64) -> Result<(), ContentError> {
         let size = self.checked_size(size)?;
+        let newborn = match size {
+            0 => None,
+            _ => self.newborn_ahead()?,
+        };
         let mut live = self.exclusive();
         let before = match &*live {
             None if size == 0 => return Ok(()),
             Some(live) if live.head.size == size => return Ok(()),
-            None => self.newborn()?,
-            Some(live) => live.clone(),
+            _ => self.next(&live, newborn)?,
         };
         if size == 0 || (before.head.body == Body::Inline && size <= INLINE_MAX as u64) {
             let mut plain = match size {

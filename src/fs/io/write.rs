@@ -24,11 +24,10 @@ impl File {
             return Ok(());
         };
         let end = self.checked_size(offset.saturating_add(last).saturating_add(1))?;
+        let newborn = self.newborn_ahead()?;
         let mut live = self.exclusive();
-        let next = match &*live {
-            Some(live) => live.clone(),
-            None => self.newborn()?,
-        };
+        let next = self.next(&live, newborn)?;
+        self.volume.keyring.note_written(next.head.data_key, data.len() as u64);
         let size = next.head.size.max(end);
         if next.head.body == Body::Inline && size <= INLINE_MAX as u64 {
             let mut plain = self.with_cipher(&next, |cipher| self.open_inline(&next, cipher))??;
