@@ -148,7 +148,9 @@ impl Filesystem for Adapter {
             "setattr",
             self.fs.set_attr(ino.0, &set, &caller),
             |reply: ReplyAttr, found| {
-                reply.attr(&TTL, &attr(&found));
+                // Not for longer: it comes after writing too, to set the times, and the number of blocks is
+                // still changing.
+                reply.attr(&Duration::ZERO, &attr(&found));
             }
         );
     }
@@ -315,9 +317,9 @@ impl Filesystem for Adapter {
     fn release(
         &self,
         _req: &Request,
-        ino: INodeNo,
+        _ino: INodeNo,
         fh: FileHandle,
-        flags: OpenFlags,
+        _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         _flush: bool,
         reply: ReplyEmpty,
@@ -330,14 +332,10 @@ impl Filesystem for Adapter {
             Ok(()) => reply.ok(),
             Err(errno) => reply.error(errno),
         }
-        if how(flags.0).write {
-            self.written(ino);
-        }
     }
 
-    fn fsync(&self, _req: &Request, ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+    fn fsync(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
         answer!(reply, "fsync", self.fs.sync(fh.0, datasync), done);
-        self.written(ino);
     }
 
     fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {

@@ -100,7 +100,7 @@ impl Shared {
 }
 
 impl Content {
-    fn is_linked(&self) -> Result<bool, StoreError> {
+    pub(super) fn is_linked(&self) -> Result<bool, StoreError> {
         let linked = self.file.is_linked();
         linked.map_err(|source| self.file_error(&self.state.read(), "look at", source))
     }

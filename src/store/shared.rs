@@ -263,6 +263,14 @@ impl Shared {
 
     /// Gives back what can be given back, for somebody who lacks space.
     pub(super) fn make_room(&self) {
+        // A file that was removed while it was open is let go of at its next checkpoint, which is too late here.
+        for content in self.busy() {
+            let (node, linked) = (content.node(), content.is_linked());
+            drop(content);
+            if matches!(linked, Ok(false)) {
+                self.drop_unlinked(node);
+            }
+        }
         if let Err(error) = self.commit_all() {
             tracing::debug!(%error, "nothing could be given back");
         }
