@@ -68,6 +68,9 @@ pub struct MountArgs {
     /// Make DIR a volume first if it is empty
     #[arg(long)]
     pub init: bool,
+    /// Bring what a crash has left in the journal to its places, which takes no key, and stop
+    #[arg(long, conflicts_with_all = ["mountpoint", "init", "foreground", "read_only"])]
+    pub recover_only: bool,
     /// Stay in the foreground, log to standard error, tell systemd when ready
     #[arg(long)]
     pub foreground: bool,

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::handler::MountHandler;
-use super::{Exit, Failure, init, keystore};
+use super::{Exit, Failure, init, keystore, recover};
 use crate::config::{KernelOption, KmsSettings, MountSettings, NewVolume};
 use crate::control::Handler;
 use crate::format::Geometry;
@@ -63,10 +63,14 @@ pub fn mount(settings: &MountSettings) -> Result<Mounted, Failure> {
     let dir = &settings.backing;
     // Opened before anything lies over it.
     let root = File::open(dir).map_err(|error| Failure::io("opening", dir, &error))?;
-    let notes = create_if_asked(settings, &root)?;
+    let mut notes = create_if_asked(settings, &root)?;
     let (kms, kind) = kms_of(settings, &root)?;
     let volume = Volume::open(OwnedFd::from(root), Arc::clone(&kms), opening(settings, kind));
     let volume = Arc::new(volume.map_err(|error| Failure::volume(dir, error))?);
+    if let Some(note) = recover::note(dir, volume.store.recovery()) {
+        tracing::warn!("{note}");
+        notes.push(note);
+    }
     let fs = Fs::new(Arc::clone(&volume)).map_err(|error| Failure::internal(format!("{}: {error}", dir.display())))?;
     let fs = Arc::new(fs);
     let session = Session::mount(Arc::clone(&fs), &settings.mountpoint, &options(settings));

@@ -67,6 +67,10 @@ impl Failure {
             VolumeError::Format(_) | VolumeError::Tampered | VolumeError::Store(StoreError::Damaged { .. }) => {
                 Failure::new(Exit::Damaged, what, damaged)
             }
+            VolumeError::Store(StoreError::NeedsRecovery { .. }) => {
+                let help = format!("remount the backing writable, then `kmsfs mount --recover-only {place}`");
+                Failure::new(Exit::Disk, what, help)
+            }
             VolumeError::Held(_) => Failure::new(
                 Exit::Busy,
                 what,

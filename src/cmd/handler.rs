@@ -154,6 +154,11 @@ fn journal_status(volume: &Volume) -> JournalStatus {
         records: status.journal.map_or(0, |journal| journal.records),
         checkpoints: status.journal.map_or(0, |journal| journal.checkpoints),
         recovered: status.recovery.records,
+        recovered_bytes: status.recovery.bytes,
+        recovered_files: status.recovery.files,
+        recovered_missing: status.recovery.missing,
+        recovery_seconds: status.recovery.duration.as_secs_f64(),
+        failed: status.journal.and_then(|journal| journal.failed),
     }
 }
 

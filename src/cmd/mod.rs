@@ -18,6 +18,7 @@ mod mounts;
 mod out;
 mod passphrase;
 mod preflight;
+mod recover;
 mod run;
 mod status;
 mod umount;

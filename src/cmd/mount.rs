@@ -1,7 +1,7 @@
-//! `kmsfs mount`: check, then serve in the foreground, or start a daemon and wait until it does.
+//! `kmsfs mount`: check, then serve in the foreground, or start a daemon and wait until it does; or recover only.
 
 use super::log::{self, Target};
-use super::{Failure, daemon, launch, out, preflight};
+use super::{Failure, daemon, launch, out, preflight, recover};
 use crate::cli::MountArgs;
 use crate::config::{MountSettings, Sources};
 
@@ -9,6 +9,9 @@ use crate::config::{MountSettings, Sources};
 pub fn run(args: MountArgs, sources: &Sources) -> Result<(), Failure> {
     if args.daemon {
         return launch::be_daemon();
+    }
+    if args.recover_only {
+        return recover::run(&args.dir);
     }
     let settings = preflight::check(MountSettings::resolve(args, sources)?)?;
     let notes = match settings.foreground {

@@ -1,14 +1,17 @@
 //! `kmsfs status`: one mount in full, or all in a table; as JSON always the same fields.
 
 use std::path::Path;
+use std::time::Duration;
 
+use super::failure::reason;
 use super::lock::unanswered;
 use super::mounts::Mounts;
 use super::umount::mounted;
 use super::{Failure, out, preflight};
 use crate::cli::StatusArgs;
 use crate::config::Sources;
-use crate::control::{Answer, ClientError, Registry, Request, State, Status, ask};
+use crate::control::{Answer, ClientError, JournalStatus, Registry, Request, State, Status, ask};
+use crate::store::Recovery;
 
 /// Does what `kmsfs status` was told. With a mount point, `--json` prints one object, otherwise a list.
 pub fn run(args: &StatusArgs, _sources: &Sources) -> Result<(), Failure> {
@@ -120,14 +123,43 @@ fn print(status: &Status) -> Result<(), Failure> {
             "key look-ups",
             format!("{} found, {} asked for", keys.hits, keys.misses),
         ),
-        (
-            "journal",
-            format!(
-                "{}, {} of {} bytes, {} records, {} checkpoints, {} recovered",
-                journal.mode, journal.bytes, journal.capacity, journal.records, journal.checkpoints, journal.recovered
-            ),
-        ),
+        ("journal", journal_text(journal)),
+        ("recovery", recovery_text(journal)),
     ];
     rows.iter()
         .try_for_each(|(name, value)| out::line(&format!("{name:13} {value}")))
+}
+
+fn journal_text(journal: &JournalStatus) -> String {
+    if journal.capacity == 0 {
+        return match journal.mode.as_str() {
+            "in-place" => "none: overwritten in place, so a crash may hurt what it interrupts".into(),
+            _ => "none in use".into(),
+        };
+    }
+    let failed = match journal.failed {
+        Some(errno) => format!(
+            ", FAILED ({}): no more writes until it is mounted anew",
+            reason(&std::io::Error::from_raw_os_error(errno))
+        ),
+        None => String::new(),
+    };
+    format!(
+        "{} of {} bytes in use, {} records, {} checkpoints{failed}",
+        journal.bytes, journal.capacity, journal.records, journal.checkpoints
+    )
+}
+
+fn recovery_text(journal: &JournalStatus) -> String {
+    if journal.recovered == 0 {
+        return "nothing to recover when it was mounted".into();
+    }
+    let recovery = Recovery {
+        records: journal.recovered,
+        bytes: journal.recovered_bytes,
+        files: journal.recovered_files,
+        missing: journal.recovered_missing,
+        duration: Duration::try_from_secs_f64(journal.recovery_seconds).unwrap_or_default(),
+    };
+    format!("when it was mounted: {recovery}")
 }

@@ -92,6 +92,21 @@ pub struct JournalStatus {
     pub checkpoints: u64,
     /// Records that recovery replayed when it was mounted.
     pub recovered: u64,
+    /// Bytes of those records.
+    #[serde(default)]
+    pub recovered_bytes: u64,
+    /// Files that recovery brought up to date.
+    #[serde(default)]
+    pub recovered_files: u64,
+    /// Files that the journal knew and that are no more.
+    #[serde(default)]
+    pub recovered_missing: u64,
+    /// How long recovery took.
+    #[serde(default)]
+    pub recovery_seconds: f64,
+    /// The errno with which the journal failed: the mount takes no more writes.
+    #[serde(default)]
+    pub failed: Option<i32>,
 }
 
 #[cfg(test)]

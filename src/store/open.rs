@@ -81,6 +81,22 @@ impl Store {
         Ok(store)
     }
 
+    /// Recovers what a crash has left behind, and nothing else: needs no key, makes no journal.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn recover_only(medium: &dyn Medium) -> Result<Recovery, StoreError> {
+        let file = medium.journal(false).map_err(|source| StoreError::Journal {
+            doing: "open",
+            offset: 0,
+            source,
+        })?;
+        match file {
+            Some(file) => recover(medium, file.as_ref()),
+            None => Ok(Recovery::default()),
+        }
+    }
+
     /// What recovery did when the store was opened.
     #[must_use]
     pub fn recovery(&self) -> &Recovery {

@@ -5,6 +5,7 @@
 //! journal is not touched.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,20 @@ pub struct Recovery {
     pub missing: u64,
     /// How long it took.
     pub duration: Duration,
+}
+
+impl fmt::Display for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} records, {} bytes, of {} files ({} more are gone), in {:.3} s",
+            self.records,
+            self.bytes,
+            self.files,
+            self.missing,
+            self.duration.as_secs_f64()
+        )
+    }
 }
 
 /// What the journal says of one file.

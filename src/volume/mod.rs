@@ -4,6 +4,7 @@ mod create;
 mod error;
 mod lock;
 mod open;
+mod recover;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -11,3 +12,4 @@ pub use create::{Creation, create};
 pub use error::VolumeError;
 pub use lock::{Holder, VolumeLock};
 pub use open::{Opening, Volume, read_descriptor};
+pub use recover::recover;

@@ -10,7 +10,9 @@ use crate::harness::Vault;
 
 #[test]
 fn ten_thousand_names_of_every_length() {
-    let Some(mut vault) = Vault::new() else { return };
+    let Some(mut vault) = Vault::new() else {
+        return;
+    };
     let dir = vault.plain().join("many");
     fs::create_dir(&dir).unwrap();
     let name = |n: usize| format!("{n:05}{}", "n".repeat(n % 251));
@@ -92,7 +94,9 @@ fn appends_of_many_do_not_cover_each_other() {
 
 #[test]
 fn exchange_and_no_replace() {
-    let Some(mut vault) = Vault::new() else { return };
+    let Some(mut vault) = Vault::new() else {
+        return;
+    };
     let plain = vault.plain();
     fs::write(plain.join("a"), "1").unwrap();
     fs::write(plain.join("b"), "2").unwrap();
