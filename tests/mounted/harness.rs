@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 /// The program under test.
@@ -81,17 +83,48 @@ impl Vault {
         self.mount_with(&[]);
     }
 
-    pub fn mount_with(&mut self, options: &[&str]) {
+    /// Mounts, and gives what was printed.
+    pub fn mount_with(&mut self, options: &[&str]) -> String {
         let (backing, plain) = (self.backing(), self.plain());
         let mut arguments = vec!["mount", backing.to_str().unwrap(), plain.to_str().unwrap()];
         arguments.extend(options);
-        self.run(&arguments);
+        let said = self.run(&arguments);
         self.mounted = true;
+        said
     }
 
     pub fn umount(&mut self) {
         let plain = self.plain();
         self.run(&["umount", plain.to_str().unwrap()]);
+        self.mounted = false;
+    }
+
+    /// The process that serves the mount.
+    pub fn daemon(&self) -> Pid {
+        let status = self.run(&["status", self.plain().to_str().unwrap(), "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let pid = status["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+        Pid::from_raw(pid.unwrap()).unwrap()
+    }
+
+    /// Ends the daemon as a crash does: it gets no chance to do anything more. The dead mount stays.
+    pub fn kill(&self, daemon: Pid) {
+        rustix::process::kill_process(daemon, Signal::KILL).unwrap();
+        let process = format!("/proc/{}/stat", daemon.as_raw_nonzero());
+        // Where nobody waits for orphans a zombie stays; its files are closed all the same.
+        while fs::read_to_string(&process).is_ok_and(|stat| !stat.contains(") Z ")) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Takes a dead mount away.
+    pub fn clear(&mut self) {
+        let plain = self.plain();
+        let done = self.kmsfs(&["umount", plain.to_str().unwrap()]);
+        if !done.status.success() {
+            let done = Command::new("umount").arg("-l").arg(&plain).status();
+            assert!(done.unwrap().success());
+        }
         self.mounted = false;
     }
 

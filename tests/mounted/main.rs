@@ -6,6 +6,7 @@
 //! - `harness`: a volume in a temporary directory, mounted, always unmounted
 //! - `work`: real programs do real work, and find everything again after a remount
 //! - `attacks`: somebody edits the backing
+//! - `killed`: the daemon is killed at random moments; `ledger` knows what must be there then
 //! - `namespace`: calls that programs seldom make
 //! - `sample`: volumes of every released format still open
 
@@ -13,6 +14,8 @@
 
 mod attacks;
 mod harness;
+mod killed;
+mod ledger;
 mod namespace;
 mod sample;
 mod work;
