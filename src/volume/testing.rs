@@ -35,11 +35,16 @@ pub(crate) fn create(dir: &Path, geometry: Geometry) {
 
 /// Opens the volume in `dir`.
 pub(crate) fn open(dir: &Path) -> Arc<Volume> {
+    open_with_journal(dir, 8 << 20)
+}
+
+/// Opens the volume in `dir` with a journal of that many bytes.
+pub(crate) fn open_with_journal(dir: &Path, journal_bytes: u64) -> Arc<Volume> {
     let opening = Opening {
         read_only: false,
         keys: keys::Settings::default(),
         max_busy: 64,
-        journal_bytes: 8 << 20,
+        journal_bytes,
         commit_interval: std::time::Duration::from_secs(5),
     };
     Arc::new(Volume::open(root(dir), kms(), opening).unwrap())

@@ -15,6 +15,8 @@ mod size;
 mod write;
 
 #[cfg(test)]
+mod tear_tests;
+#[cfg(test)]
 mod tests;
 
 pub use error::ContentError;

@@ -17,13 +17,13 @@ use crate::volume::Volume;
 use crate::volume::testing::{create, open};
 
 /// A directory with a volume in it, and stored files that have no names of their own.
-struct Bench {
-    dir: TempDir,
+pub(super) struct Bench {
+    pub(super) dir: TempDir,
     chunk_size: u32,
 }
 
 impl Bench {
-    fn new(chunk_size: u32) -> Self {
+    pub(super) fn new(chunk_size: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
         create(dir.path(), Geometry::new(chunk_size).unwrap());
         Self { dir, chunk_size }
@@ -37,7 +37,7 @@ impl Bench {
         self.dir.path().join(name(node))
     }
 
-    fn file(&self, volume: &Arc<Volume>, node: NodeId, born: bool) -> Result<File, ContentError> {
+    pub(super) fn file(&self, volume: &Arc<Volume>, node: NodeId, born: bool) -> Result<File, ContentError> {
         let path = self.path(node);
         let open = || {
             let file = OpenOptions::new()
@@ -53,7 +53,7 @@ impl Bench {
 }
 
 /// A stored name that recovery can read the node from. Nobody opens it as a name here.
-fn name(node: NodeId) -> String {
+pub(super) fn name(node: NodeId) -> String {
     use crate::format::stored_name::{NameFlags, RawName, Sealed};
     RawName {
         node,
@@ -63,13 +63,13 @@ fn name(node: NodeId) -> String {
     .text()
 }
 
-fn content(file: &File) -> Result<Vec<u8>, ContentError> {
+pub(super) fn content(file: &File) -> Result<Vec<u8>, ContentError> {
     let mut all = Vec::new();
     file.read(0, usize::MAX >> 1, &mut all)?;
     Ok(all)
 }
 
-fn pattern(seed: u64, len: usize) -> Vec<u8> {
+pub(super) fn pattern(seed: u64, len: usize) -> Vec<u8> {
     (0..len as u64)
         .map(|at| (at.wrapping_mul(seed | 1) >> 3) as u8 | 1)
         .collect()
