@@ -69,7 +69,8 @@ fi
 
 step "tests"
 [ -e /dev/fuse ] || { printf 'error: there is no /dev/fuse\nhelp: load the module with modprobe fuse\n' >&2; exit 1; }
-KMSFS_REQUIRE_FUSE=1 cargo test --locked
+# The crash loop of the store takes two minutes of it; scripts/crash.sh runs it longer.
+KMSFS_REQUIRE_FUSE=1 KMSFS_CRASH_SECONDS="${KMSFS_CRASH_SECONDS:-120}" cargo test --locked
 
 step "leftovers"
 left=$(comm -13 <(printf '%s\n' "$before") <(mounts))

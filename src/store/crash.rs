@@ -2,8 +2,8 @@
 //! (and cut off again while recovering), and every file held against the states that it may be in.
 //!
 //! A file may be in the state of its last acknowledged sync or any later one; each chunk by itself, but
-//! always one that opens. `KMSFS_CRASH_SECONDS` and `KMSFS_CRASH_SEEDS` make it run longer; a failure names
-//! its seed and its crash point, and `KMSFS_CRASH_SEED` runs that seed alone.
+//! always one that opens. `KMSFS_CRASH_SECONDS` and `KMSFS_CRASH_SEEDS` make it run longer, beginning with seed
+//! `KMSFS_CRASH_FROM`; a failure names its seed and its crash point, and `KMSFS_CRASH_SEED` runs that seed alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -517,12 +517,18 @@ fn nothing_durable_is_lost_wherever_the_power_fails() {
     let seconds = number("KMSFS_CRASH_SECONDS").unwrap_or(20);
     let seeds = number("KMSFS_CRASH_SEEDS").unwrap_or(if seconds > 20 { u64::MAX } else { 10_000 });
     let began = Instant::now();
-    let (mut points, mut seed) = (0, 0);
-    while seed < seeds && (began.elapsed() < Duration::from_secs(seconds) || number("KMSFS_CRASH_SEEDS").is_some()) {
+    let first = number("KMSFS_CRASH_FROM").unwrap_or(0);
+    let (mut points, mut seed) = (0, first);
+    while seed - first < seeds
+        && (began.elapsed() < Duration::from_secs(seconds) || number("KMSFS_CRASH_SEEDS").is_some())
+    {
         points += crash_everywhere(seed).unwrap();
         seed += 1;
     }
-    say(&format!("{seed} seeds, {points} crash points"));
+    say(&format!(
+        "{} seeds from {first} on, {points} crash points",
+        seed - first
+    ));
 }
 
 impl World {
