@@ -115,7 +115,7 @@ class FileSystem:
 
 
 class Bench:
-    """The workloads. Each returns a rate: more is better."""
+    """The workloads. Each returns a rate, of which more is better, but for `written`, or None where it cannot be told."""
 
     def __init__(self, options, work):
         self.size = options.size
@@ -125,7 +125,7 @@ class Bench:
     def fio(self, fs, **job):
         job = dict(name="j", directory=fs.dir, filename="f", ioengine="psync", thread=1, size=f"{self.size}M",
                    fallocate="none", group_reporting=1, randrepeat=0, refill_buffers=0) | job
-        out = sh(["fio", "--output-format=json"] + [f"--{name}={value}" for name, value in job.items()])
+        out = sh(["fio", "--output-format=json"] + [f"--{name}={value}" for name, value in job.items() if value is not None])
         result = json.loads(out[out.index("{"):])["jobs"][0]
         if result["error"]:
             raise RuntimeError(f"fio: error {result['error']}")
@@ -172,9 +172,38 @@ class Bench:
         fs.cold()
         return self.fio(fs, rw="randwrite", bs="4k", io_size="64M", end_fsync=1, runtime=30)["write"]["iops"]
 
-    def dbwrite(self, fs):
+    def database(self, fs, **job):
         fs.cold()
-        return self.fio(fs, rw="randwrite", bs="8k", io_size="8M", fdatasync=1, runtime=15)["write"]["iops"]
+        return self.fio(fs, rw="randwrite", bs="8k", fdatasync=1, runtime=15, **job)["write"]
+
+    def eight(self, fs):
+        """Eight threads, each in a file of its own, which are there already."""
+        job = dict(numjobs=8, filename=None, size="8M")
+        if not (fs.dir / "j.0.0").exists():
+            self.fio(fs, rw="write", bs="1M", end_fsync=1, **job)
+        return job | dict(io_size="2M")
+
+    def dbwrite(self, fs):
+        return self.database(fs, io_size="8M")["iops"]
+
+    def dbwrite8(self, fs):
+        return self.database(fs, **self.eight(fs))["iops"]
+
+    def written(self, fs, **job):
+        """Bytes that the device is given for each byte whose fdatasync was acknowledged, by whomever: use a quiet machine."""
+        device = os.stat(self.work).st_dev
+        counters = pathlib.Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat")
+        if not counters.exists():
+            return None
+        sectors = lambda: int(counters.read_text().split()[6])
+        sh("sync")
+        before = sectors()
+        done = self.database(fs, **job or dict(io_size="8M"))
+        sh("sync")
+        return (sectors() - before) * 512 / done["io_bytes"]
+
+    def written8(self, fs):
+        return self.written(fs, **self.eight(fs))
 
     def create(self, fs):
         tree = self.tree()
@@ -206,11 +235,18 @@ ROWS = [
     ("randread4", "the same, 4 jobs", "IOPS", "seqwrite"),
     ("randwrite", "random writes of 4 KiB, fsync at the end", "IOPS", "seqwrite"),
     ("dbwrite", "random writes of 8 KiB, fdatasync each", "IOPS", "seqwrite"),
+    ("dbwrite8", "the same, 8 threads in 8 files", "IOPS", "seqwrite"),
+    ("written", "device writes for each of 1 thread; less is better", "kB/kB", "seqwrite"),
+    ("written8", "device writes for each of 8 threads; less is better", "kB/kB", "seqwrite"),
     ("create", "copy a tree of {files} small files in", "files/s", None),
     ("stat", "stat them", "files/s", "create"),
     ("readtree", "read them", "files/s", "create"),
     ("remove", "remove them", "files/s", "create"),
 ]
+
+
+def figure(value):
+    return f"{value:.0f}" if value >= 100 else f"{value:.2f}"
 
 
 def run_round(bench, fs, wanted, results):
@@ -220,8 +256,10 @@ def run_round(bench, fs, wanted, results):
             if name in needed:
                 rate = getattr(bench, name)(fs)
                 fs.note_memory()
+                if rate is None:
+                    continue
                 results.setdefault(name, []).append(rate)
-                print(f"  {fs.name:10} {name:10} {rate:12.0f} {unit}", file=sys.stderr, flush=True)
+                print(f"  {fs.name:10} {name:10} {figure(rate):>12} {unit}", file=sys.stderr, flush=True)
     except (RuntimeError, OSError) as error:
         print(f"  {fs.name:10} FAILED: {error}", file=sys.stderr, flush=True)
         results["failed"] = True
@@ -251,7 +289,8 @@ def table(options, names, wanted, results, peaks):
         for name in names:
             value, ours = median[name].get(row), median.get("kmsfs", {}).get(row)
             ratio = f" ({ours / value:.2f})" if value and ours and name != "kmsfs" else ""
-            cells.append(f"{value:.0f}{ratio}" if value else "failed")
+            nothing = "failed" if "failed" in results[name] else "-"
+            cells.append(f"{figure(value)}{ratio}" if value else nothing)
         yield f"| {what.format(size=options.size, files=options.files)} ({unit}) | " + " | ".join(cells) + " |"
     yield "| peak memory (MiB) | " + " | ".join(str(peaks[name]) if peaks[name] else "-" for name in names) + " |"
 
