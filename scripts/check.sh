@@ -20,6 +20,7 @@ git git
 setfattr attr
 setfacl acl
 python3 python3
+openssl openssl
 shellcheck shellcheck
 EOF
   [ ${#packages[@]} -eq 0 ] && return

@@ -141,6 +141,7 @@ impl Vault {
             .args(["-euo", "pipefail", "-c", script])
             .current_dir(self.plain())
             .env("V", self.dir.path())
+            .env("REAL_HOME", std::env::var_os("HOME").unwrap_or_default())
             .env("HOME", self.dir.path())
             .output()
             .unwrap();

@@ -122,7 +122,7 @@ fn sqlite_in_both_journal_modes() {
 fn cargo_builds_a_crate() {
     let Some(vault) = Vault::new() else { return };
     vault.sh(
-        r#"export CARGO_HOME="${CARGO_HOME:-/root/.cargo}" RUSTUP_HOME="${RUSTUP_HOME:-/root/.rustup}"
+        r#"export CARGO_HOME="${CARGO_HOME:-$REAL_HOME/.cargo}" RUSTUP_HOME="${RUSTUP_HOME:-$REAL_HOME/.rustup}"
         unset CARGO_TARGET_DIR; mkdir -p small/src; cd small
         printf '[package]\nname = "small"\nversion = "0.1.0"\nedition = "2024"\n[workspace]\n' > Cargo.toml
         for n in $(seq 30); do echo "pub fn f$n() -> u64 { $n }" > src/m$n.rs; echo "mod m$n;"; done > src/main.rs
