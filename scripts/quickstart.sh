@@ -10,7 +10,7 @@ usage() {
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 die() { printf 'error: %s\nhelp: %s\n' "$1" "$2" >&2; exit 1; }
 
-[ $# -eq 1 ] && [ "${1#-}" = "$1" ] || usage
+if [ $# -ne 1 ] || [ "${1#-}" != "$1" ]; then usage; fi
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dir=$(realpath -m -- "$1")
 
