@@ -318,6 +318,15 @@ fn mount_refuses_what_is_no_volume() {
     place.run(&["mount", "d"]).fails(4);
     place.run(&["mount", "f"]).fails(3);
     place.run(&["mount", "absent"]).fails(3);
+    for (dir, code) in [("d", 4), ("f", 3), ("absent", 3)] {
+        place.run(&["mount", "--recover-only", dir]).fails(code);
+    }
+    assert_eq!(
+        fs::read_dir(place.path("d")).unwrap().count(),
+        0,
+        "something was made in it"
+    );
+    place.run(&["mount", "--recover-only", "d", "f"]).fails(2);
     place.run(&["init", "v"]).ok();
     place.run(&["mount", "v", "absent"]).fails(3);
     place.run(&["mount", "v", "f"]).fails(3);

@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -278,6 +279,26 @@ fn nothing_acknowledged_is_lost_when_the_daemon_is_killed() {
     assert!(lines as u64 > rounds * WORKERS, "nothing was acknowledged");
 }
 
+/// On a medium that cannot be written to, nothing can be recovered, and that is said.
+fn refuses_read_only(vault: &Vault) {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let seen = vault.aside("seen");
+    fs::create_dir(&seen).unwrap();
+    let bind = Command::new("mount")
+        .args(["-o", "bind,ro"])
+        .arg(vault.backing())
+        .arg(&seen)
+        .status();
+    assert!(bind.unwrap().success());
+    let refused = vault.kmsfs(&["mount", "--recover-only", seen.to_str().unwrap()]);
+    assert!(Command::new("umount").arg(&seen).status().unwrap().success());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!((refused.status.code(), said.lines().count()), (Some(17), 2), "{said}");
+    assert!(said.contains("read-only") && said.contains("--recover-only"), "{said}");
+}
+
 #[test]
 fn recovery_alone_needs_no_key_and_no_mount() {
     let Some(mut vault) = Vault::new() else {
@@ -290,6 +311,7 @@ fn recovery_alone_needs_no_key_and_no_mount() {
     vault.sh("head -c 100000 /dev/zero > f; sync f; echo kept | dd of=f bs=1 seek=5000 conv=notrunc,fsync status=none");
     vault.kill(vault.daemon());
     vault.clear();
+    refuses_read_only(&vault);
     fs::rename(vault.key_store(), vault.aside("keys")).unwrap();
     let said = vault.run(&recover);
     assert!(
