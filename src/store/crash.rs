@@ -531,6 +531,13 @@ fn nothing_durable_is_lost_wherever_the_power_fails() {
     ));
 }
 
+/// A crash forgot a rename and the removal after it; recovery believed the removal and did not look for the file
+/// under its old name, which so came back without what had been synced.
+#[test]
+fn regression_a_removal_that_a_crash_forgets_does_not_hide_the_file() {
+    crash_everywhere(20_210).unwrap();
+}
+
 impl World {
     /// After a change that failed: of each chunk the old or the new version is there.
     pub(super) fn accept_what_is_there(&mut self) {

@@ -60,7 +60,6 @@ struct Folded {
     geometry: Geometry,
     /// Paths at which it was seen, the newest last.
     hints: Vec<StoredPath>,
-    gone: bool,
     head: Option<Vec<u8>>,
     overlay: Overlay,
 }
@@ -81,11 +80,9 @@ impl Fold {
         let file = self.files.entry(record.node).or_insert_with(|| Folded {
             geometry: record.geometry,
             hints: Vec::new(),
-            gone: false,
             head: None,
             overlay: Overlay::default(),
         });
-        file.gone = record.kind == Kind::Gone;
         if !record.hint.is_empty() {
             let hint = StoredPath::new(record.hint);
             file.hints.retain(|known| *known != hint);
@@ -213,7 +210,7 @@ fn read(file: &dyn StoredFile, buf: &mut [u8], offset: u64) -> Result<(), StoreE
 fn apply(medium: &dyn Medium, journal: &dyn StoredFile, fold: &Fold) -> Result<(u64, u64), StoreError> {
     let backing = |doing| move |source| StoreError::Backing { doing, source };
     let one_by_one = fold.files.len() <= MANY;
-    let (mut files, mut missing) = (0, 0);
+    let mut files = 0;
     let mut unfound = BTreeSet::new();
     for (node, folded) in &fold.files {
         let mut found = None;
@@ -228,7 +225,7 @@ fn apply(medium: &dyn Medium, journal: &dyn StoredFile, fold: &Fold) -> Result<(
                 apply_file(*node, folded, file.as_ref(), journal, one_by_one)?;
                 files += 1;
             }
-            None if folded.gone => missing += 1,
+            // Also one that is said to be gone: a crash may forget the removal, and a rename before it too.
             None => {
                 unfound.insert(*node);
             }
@@ -252,7 +249,7 @@ fn apply(medium: &dyn Medium, journal: &dyn StoredFile, fold: &Fold) -> Result<(
     if !one_by_one {
         medium.sync_everything().map_err(backing("sync"))?;
     }
-    Ok((files + searched, missing + unfound.len() as u64 - searched))
+    Ok((files + searched, unfound.len() as u64 - searched))
 }
 
 fn apply_file(
