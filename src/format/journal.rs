@@ -112,7 +112,8 @@ pub enum Kind {
     Cut,
     /// Only a path hint: the node has a new name.
     Named,
-    /// The node's last name was removed: it is not worth a search through the whole tree.
+    /// The node's last name was removed. Recovery looks for the node all the same, because a crash may forget the
+    /// removal; so this only tells whoever reads a journal what happened.
     Gone,
 }
 
