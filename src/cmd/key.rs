@@ -26,6 +26,7 @@ pub fn run(args: KeyArgs, sources: &Sources) -> Result<(), Failure> {
             &NewKey {
                 description,
                 spec: spec.parse()?,
+                ..NewKey::default()
             },
         )?),
         KeyCommand::List { json } => list(&store, json),

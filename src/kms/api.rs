@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use zeroize::Zeroizing;
+
 use super::{EncryptionContext, KmsError};
 use crate::crypto::Key;
 use crate::format::WrappedKey;
@@ -42,6 +44,92 @@ pub trait Kms: Send + Sync {
     fn describe_key(&self, key: &str) -> Result<KeyMetadata, KmsError>;
 }
 
+/// What a master key made or opened directly, and which one it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Direct<T> {
+    /// The master key's id, never an alias.
+    pub key: String,
+    /// The version of it.
+    pub version: String,
+    /// The CiphertextBlob as text, or what was asked for.
+    pub data: T,
+}
+
+/// The calls that use a master key without a data key: small data online (the guide, chapter 2) and what rewraps.
+/// A blob is the text that the API calls CiphertextBlob: base64, opaque.
+///
+/// # Errors
+/// Every call: [`KmsError`], with the codes that Alibaba Cloud KMS gives in the same state; so for all traits here.
+#[allow(clippy::missing_errors_doc)] // Said once, above.
+pub trait KmsDirect: Kms {
+    /// `Encrypt`: 1 to [`super::blob::PLAINTEXT_MAX`] bytes of text, taken as they are.
+    fn encrypt_text(&self, key: &str, context: &EncryptionContext, text: &str) -> Result<Direct<String>, KmsError>;
+    /// `Decrypt`: the text that was encrypted. The blob says which key. White space around it does not matter.
+    fn decrypt_text(&self, blob: &str, context: &EncryptionContext) -> Result<Direct<Zeroizing<String>>, KmsError>;
+    /// `GenerateDataKeyWithoutPlaintext`, of 32 bytes.
+    fn generate_wrapped(&self, key: &str, context: &EncryptionContext) -> Result<Direct<String>, KmsError>;
+    /// `ReEncrypt`: the same text under another key and context, without ever leaving the KMS.
+    fn re_encrypt(
+        &self,
+        blob: &str,
+        from: &EncryptionContext,
+        key: &str,
+        to: &EncryptionContext,
+    ) -> Result<Direct<String>, KmsError>;
+}
+
+/// How a digest is signed (reference, §1.9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SignAlgorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017, section 8.2).
+    RsaPkcs1Sha256,
+    /// RSASSA-PSS with SHA-256, MGF1 with SHA-256, a salt of 32 bytes (RFC 8017, section 8.1).
+    RsaPssSha256,
+    /// ECDSA; the signature is a DER sequence of r and s.
+    EcdsaSha256,
+}
+
+impl SignAlgorithm {
+    /// Alibaba's name of it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SignAlgorithm::RsaPkcs1Sha256 => "RSA_PKCS1_SHA_256",
+            SignAlgorithm::RsaPssSha256 => "RSA_PSS_SHA_256",
+            SignAlgorithm::EcdsaSha256 => "ECDSA_SHA_256",
+        }
+    }
+}
+
+/// The calls of asymmetric keys. Each names a version, because these keys have no primary one.
+#[allow(clippy::missing_errors_doc)] // Said at `KmsDirect`.
+pub trait KmsSigner: Kms {
+    /// `AsymmetricSign`: signs a SHA-256 digest as it is.
+    fn sign(
+        &self,
+        key: &str,
+        version: &str,
+        algorithm: SignAlgorithm,
+        digest: &[u8; 32],
+    ) -> Result<Direct<Vec<u8>>, KmsError>;
+    /// `AsymmetricVerify`: whether `signature` is one of `digest` by that key.
+    fn verify(
+        &self,
+        key: &str,
+        version: &str,
+        algorithm: SignAlgorithm,
+        digest: &[u8; 32],
+        signature: &[u8],
+    ) -> Result<Direct<bool>, KmsError>;
+    /// `GetPublicKey`: SubjectPublicKeyInfo as PEM (RFC 7468), lines of 64 characters, a newline at the end.
+    fn public_key(&self, key: &str, version: &str) -> Result<Direct<String>, KmsError>;
+}
+
+/// A whole KMS, as the commands use it.
+pub trait KmsService: KmsAdmin + KmsDirect + KmsSigner {}
+
+impl<T: KmsAdmin + KmsDirect + KmsSigner> KmsService for T {}
+
 /// The calls of `kmsfs key`. All name keys by id; `alias` is always `alias/NAME`.
 ///
 /// # Errors
@@ -72,6 +160,8 @@ pub trait KmsAdmin: Kms {
     fn rotate(&self, key: &str) -> Result<String, KmsError>;
     /// The versions of a key, newest first.
     fn list_versions(&self, key: &str) -> Result<Vec<KeyVersion>, KmsError>;
+    /// `UpdateRotationPolicy`: a new version every so many seconds (7 to 730 days), or no more by itself.
+    fn set_rotation(&self, key: &str, interval: Option<u64>) -> Result<(), KmsError>;
 }
 
 /// What a new master key shall be.
@@ -81,23 +171,88 @@ pub struct NewKey {
     pub description: String,
     /// The kind of key.
     pub spec: KeySpec,
+    /// What it is for; none for the first that its kind can do.
+    pub usage: Option<KeyUsage>,
+    /// Seconds between automatic rotations; none for no rotation.
+    pub rotation: Option<u64>,
 }
 
-/// The kind of a master key.
+/// What a master key may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum KeyUsage {
+    /// To wrap and unwrap.
+    #[serde(rename = "ENCRYPT/DECRYPT")]
+    Encrypt,
+    /// To sign and verify.
+    #[serde(rename = "SIGN/VERIFY")]
+    Sign,
+}
+
+impl KeyUsage {
+    /// Alibaba's name of it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            KeyUsage::Encrypt => "ENCRYPT/DECRYPT",
+            KeyUsage::Sign => "SIGN/VERIFY",
+        }
+    }
+}
+
+impl FromStr for KeyUsage {
+    type Err = KmsError;
+
+    fn from_str(text: &str) -> Result<KeyUsage, KmsError> {
+        [KeyUsage::Encrypt, KeyUsage::Sign]
+            .into_iter()
+            .find(|usage| usage.as_str() == text)
+            .ok_or_else(|| {
+                let message = format!("{text:?} is no use of a key; ENCRYPT/DECRYPT and SIGN/VERIFY are");
+                KmsError::new("InvalidParameter", message)
+            })
+    }
+}
+
+/// The kind of a master key (reference, §1.5).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum KeySpec {
     /// AES-256, used as AES-256-GCM.
     #[default]
     #[serde(rename = "Aliyun_AES_256")]
     Aes256,
+    /// RSA with a modulus of 2048 bits.
+    #[serde(rename = "RSA_2048")]
+    Rsa2048,
+    /// RSA with a modulus of 3072 bits.
+    #[serde(rename = "RSA_3072")]
+    Rsa3072,
+    /// NIST P-256.
+    #[serde(rename = "EC_P256")]
+    EcP256,
+    /// secp256k1.
+    #[serde(rename = "EC_P256K")]
+    EcP256K,
 }
 
 impl KeySpec {
+    /// All kinds that can be made.
+    pub const ALL: [KeySpec; 5] = [
+        KeySpec::Aes256,
+        KeySpec::Rsa2048,
+        KeySpec::Rsa3072,
+        KeySpec::EcP256,
+        KeySpec::EcP256K,
+    ];
+
     /// Alibaba's name of it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             KeySpec::Aes256 => "Aliyun_AES_256",
+            KeySpec::Rsa2048 => "RSA_2048",
+            KeySpec::Rsa3072 => "RSA_3072",
+            KeySpec::EcP256 => "EC_P256",
+            KeySpec::EcP256K => "EC_P256K",
         }
     }
 }
@@ -112,13 +267,14 @@ impl FromStr for KeySpec {
     type Err = KmsError;
 
     fn from_str(text: &str) -> Result<KeySpec, KmsError> {
-        match text {
-            "Aliyun_AES_256" => Ok(KeySpec::Aes256),
-            _ => Err(KmsError::new(
-                "UnsupportedOperation",
-                format!("{text:?} is not a kind of key that can be made; Aliyun_AES_256 is"),
-            )),
-        }
+        KeySpec::ALL
+            .into_iter()
+            .find(|spec| spec.as_str() == text)
+            .ok_or_else(|| {
+                let all = KeySpec::ALL.map(KeySpec::as_str).join(", ");
+                let message = format!("{text:?} is not a kind of key that can be made; {all} are");
+                KmsError::new("UnsupportedOperation", message)
+            })
     }
 }
 

@@ -10,9 +10,13 @@ pub mod error;
 pub mod local;
 #[cfg(test)]
 pub(crate) mod scripted;
+pub mod signature;
 pub mod uuid;
 
-pub use api::{Alias, GeneratedKey, KeyMetadata, KeySpec, KeyState, KeyVersion, Kms, KmsAdmin, NewKey};
+pub use api::{
+    Alias, Direct, GeneratedKey, KeyMetadata, KeySpec, KeyState, KeyUsage, KeyVersion, Kms, KmsAdmin, KmsDirect,
+    KmsService, KmsSigner, NewKey, SignAlgorithm,
+};
 pub use clock::{Clock, SystemClock};
 pub use context::EncryptionContext;
 pub use error::{KmsError, Remedy, Retry};

@@ -12,7 +12,6 @@ mod store;
 
 pub use ring::{Operation, permitted};
 pub use root::Root;
-pub use service::Direct;
 pub use store::LocalStore;
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The embedded key store behind the traits that the cloud answers too.
 
+use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
 use super::ring::{MasterKey, Operation, Version};
@@ -8,19 +9,9 @@ use crate::crypto::Key;
 use crate::format::WrappedKey;
 use crate::kms::uuid::random_uuid;
 use crate::kms::{
-    Alias, EncryptionContext, GeneratedKey, KeyMetadata, KeyVersion, Kms, KmsAdmin, KmsError, NewKey, blob,
+    Alias, Direct, EncryptionContext, GeneratedKey, KeyMetadata, KeySpec, KeyVersion, Kms, KmsAdmin, KmsDirect,
+    KmsError, KmsSigner, NewKey, SignAlgorithm, blob,
 };
-
-/// A text that was encrypted or decrypted directly, and by which key.
-#[derive(Debug)]
-pub struct Direct<T> {
-    /// The master key's id.
-    pub key: String,
-    /// The version of it.
-    pub version: String,
-    /// The blob, or the text.
-    pub data: T,
-}
 
 impl LocalStore {
     /// Encrypts up to 6144 bytes of text directly under a master key.
@@ -73,6 +64,11 @@ impl LocalStore {
         let material = self.root.open(&master.id, version)?;
         let data = blob::unwrap(&material, context, blob)?;
         Ok(direct(master, version, data))
+    }
+
+    fn cannot_sign(&self, key: &str) -> KmsError {
+        let error = KmsError::new("UnsupportedOperation", "the embedded key store has no keys that sign");
+        error.at(self.describe()).about(key.escape_debug().to_string())
     }
 
     /// Says in an error which store it was, and which key unless it says that already.
@@ -133,8 +129,76 @@ impl Kms for LocalStore {
     }
 }
 
+impl KmsDirect for LocalStore {
+    fn encrypt_text(&self, key: &str, context: &EncryptionContext, text: &str) -> Result<Direct<String>, KmsError> {
+        Ok(text_of(self.encrypt(key, context, text.as_bytes())?))
+    }
+
+    fn decrypt_text(&self, blob: &str, context: &EncryptionContext) -> Result<Direct<Zeroizing<String>>, KmsError> {
+        let opened = self.decrypt_blob(&bytes_of(blob).map_err(|error| error.at(self.describe()))?, context)?;
+        let text = std::str::from_utf8(&opened.data)
+            .map_err(|_| KmsError::new("InvalidParameter", "what was encrypted is not text").at(self.describe()))?;
+        Ok(Direct {
+            data: Zeroizing::new(text.to_owned()),
+            key: opened.key,
+            version: opened.version,
+        })
+    }
+
+    fn generate_wrapped(&self, key: &str, context: &EncryptionContext) -> Result<Direct<String>, KmsError> {
+        let text = blob::key_to_text(&Key::random());
+        self.encrypt_text(key, context, &text)
+    }
+
+    fn re_encrypt(
+        &self,
+        blob: &str,
+        from: &EncryptionContext,
+        key: &str,
+        to: &EncryptionContext,
+    ) -> Result<Direct<String>, KmsError> {
+        let text = self.decrypt_text(blob, from)?;
+        self.encrypt_text(key, to, &text.data)
+    }
+}
+
+/// A blob as the API's text.
+fn text_of(blob: Direct<Vec<u8>>) -> Direct<String> {
+    Direct {
+        data: BASE64.encode(&blob.data),
+        key: blob.key,
+        version: blob.version,
+    }
+}
+
+/// The blob of such a text; white space in and around it does not count, because files bring some (reference, §9.2).
+fn bytes_of(text: &str) -> Result<Vec<u8>, KmsError> {
+    let text: String = text.split_ascii_whitespace().collect();
+    BASE64
+        .decode(text.as_bytes())
+        .map_err(|_| KmsError::new("InvalidParameter", "the CiphertextBlob is not base64"))
+}
+
+impl KmsSigner for LocalStore {
+    fn sign(&self, key: &str, _: &str, _: SignAlgorithm, _: &[u8; 32]) -> Result<Direct<Vec<u8>>, KmsError> {
+        Err(self.cannot_sign(key))
+    }
+
+    fn verify(&self, key: &str, _: &str, _: SignAlgorithm, _: &[u8; 32], _: &[u8]) -> Result<Direct<bool>, KmsError> {
+        Err(self.cannot_sign(key))
+    }
+
+    fn public_key(&self, key: &str, _: &str) -> Result<Direct<String>, KmsError> {
+        Err(self.cannot_sign(key))
+    }
+}
+
 impl KmsAdmin for LocalStore {
     fn create_key(&self, new: &NewKey) -> Result<KeyMetadata, KmsError> {
+        if new.spec != KeySpec::Aes256 || new.rotation.is_some() {
+            let message = "the embedded key store makes Aliyun_AES_256 keys only, and rotates none by itself";
+            return Err(KmsError::new("UnsupportedOperation", message).at(self.describe()));
+        }
         let id = random_uuid();
         self.named(None, || {
             self.update(|ring, now| {
@@ -202,6 +266,11 @@ impl KmsAdmin for LocalStore {
                 Ok(id)
             })
         })
+    }
+
+    fn set_rotation(&self, key: &str, _: Option<u64>) -> Result<(), KmsError> {
+        let message = "the embedded key store rotates no key by itself";
+        self.named(Some(key), || Err(KmsError::new("UnsupportedOperation", message)))
     }
 
     fn list_versions(&self, key: &str) -> Result<Vec<KeyVersion>, KmsError> {
