@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::handler::MountHandler;
-use super::{Exit, Failure, init, keystore, recover};
+use super::{Exit, Failure, init, keystore, kms_client, recover};
 use crate::config::{KernelOption, KmsSettings, MountSettings, NewVolume};
 use crate::control::Handler;
 use crate::format::Geometry;
@@ -24,10 +24,10 @@ use crate::volume::{self, Creation, Opening, Volume, VolumeError};
 /// # Errors
 /// The key store's, the KMS's, or the directory's.
 pub fn create(dir: &Path, root: &File, new: &NewVolume, kms: &KmsSettings) -> Result<Vec<String>, Failure> {
-    let store = keystore::open_or_create(kms)?;
+    let service = kms_client::open_or_create(kms)?;
     let master_key = match &new.key_id {
         Some(key) => key.clone(),
-        None => keystore::default_key(&store)?,
+        None => keystore::default_key(&*service)?,
     };
     let geometry = Geometry::new(new.chunk_size).ok_or_else(|| Failure::internal("the chunk size was not checked"))?;
     let creation = Creation {
@@ -38,7 +38,7 @@ pub fn create(dir: &Path, root: &File, new: &NewVolume, kms: &KmsSettings) -> Re
         endpoint: String::new(),
         master_key,
     };
-    let id = volume::create(root, &store, &creation).map_err(|error| Failure::volume(dir, error))?;
+    let id = volume::create(root, &*service, &creation).map_err(|error| Failure::volume(dir, error))?;
     Ok(vec![
         format!("{} is a volume now: {id}", dir.display()),
         keystore::note(kms),
@@ -101,17 +101,8 @@ fn create_if_asked(settings: &MountSettings, root: &File) -> Result<Vec<String>,
 /// The KMS that the volume's descriptor names.
 fn kms_of(settings: &MountSettings, root: &File) -> Result<(Arc<dyn Kms>, KmsKind), Failure> {
     let raw = volume::read_descriptor(root).map_err(|error| Failure::volume(&settings.backing, error))?;
-    match raw.descriptor.kms {
-        KmsKind::Local => Ok((Arc::new(keystore::open(&settings.kms)?), KmsKind::Local)),
-        KmsKind::Alibaba => {
-            let what = format!("{}: its master key is in Alibaba Cloud KMS", settings.backing.display());
-            Err(Failure::new(
-                Exit::NewerFormat,
-                what,
-                "use a kmsfs that speaks to Alibaba Cloud KMS",
-            ))
-        }
-    }
+    let kms = kms_client::of_volume(&settings.kms, &settings.backing, &raw.descriptor)?;
+    Ok((kms, raw.descriptor.kms))
 }
 
 fn opening(settings: &MountSettings, kind: KmsKind) -> Opening {

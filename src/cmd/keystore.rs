@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Failure, passphrase};
 use crate::config::KmsSettings;
 use crate::kms::local::{LocalStore, Root};
-use crate::kms::{Kms, KmsAdmin, KmsError, NewKey};
+use crate::kms::{KmsError, KmsService, NewKey};
 
 /// The master key of volumes for which none is named.
 pub const DEFAULT_ALIAS: &str = "alias/kmsfs";
@@ -46,7 +46,7 @@ pub fn open_or_create(settings: &KmsSettings) -> Result<LocalStore, Failure> {
 ///
 /// # Errors
 /// The key store's.
-pub fn default_key(store: &LocalStore) -> Result<String, Failure> {
+pub fn default_key(store: &dyn KmsService) -> Result<String, Failure> {
     match store.describe_key(DEFAULT_ALIAS) {
         Err(error) if error.code() == "Forbidden.AliasNotFound" => {}
         found => return found.map(|key| key.id).map_err(Failure::from),

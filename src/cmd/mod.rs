@@ -10,6 +10,7 @@ mod holders;
 mod init;
 mod key;
 mod keystore;
+mod kms_client;
 mod launch;
 mod lock;
 mod log;
