@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change goes in: formatting, lints, documentation, scripts, and every test, those
 # with a real mount included. Installs what the tests need where it may.
-#   KMSFS_DENY=0   without the check of dependencies (licences, advisories), for which cargo-deny must be there
+#   KMSFS_DENY=0   without the check of dependencies (licences, advisories), for which cargo-deny is built once
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -55,11 +55,16 @@ fi
 
 if [ "${KMSFS_DENY:-1}" != 0 ]; then
   step "dependencies"
-  if command -v cargo-deny >/dev/null; then
-    cargo deny --locked check
+  # Beside the build's files, where a second run finds it again.
+  tools=$PWD/target/tools
+  PATH="$tools/bin:$PATH"
+  command -v cargo-deny >/dev/null || cargo install --quiet --locked --debug --root "$tools" cargo-deny
+  cargo deny --locked check bans licenses sources
+  # The list of advisories lies on GitHub, which not every machine reaches.
+  if cargo deny fetch db 2>/dev/null; then
+    cargo deny --locked check --disable-fetch advisories
   else
-    # Not installed from here: building it takes longer than everything else together.
-    printf 'skipped: there is no cargo-deny (cargo install --locked cargo-deny)\n'
+    printf 'warning: the list of advisories cannot be reached; they were not checked\n' >&2
   fi
 fi
 
