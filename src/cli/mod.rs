@@ -4,6 +4,7 @@
 
 mod commands;
 mod complaint;
+mod helper;
 mod options;
 mod values;
 
@@ -11,5 +12,6 @@ pub use commands::{
     Cli, Command, CompletionsArgs, InitArgs, KeyArgs, KeyCommand, MountArgs, MountpointArgs, StatusArgs,
 };
 pub use complaint::Complaint;
+pub use helper::HelperArgs;
 pub use options::{KmsOptions, Layer, MountOptions, VolumeOptions};
 pub use values::{OverwriteName, PassphraseSource, Reuse, Size, path_bytes};

@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::engine::{self, Mounted};
-use super::{Exit, Failure, preflight, unmount};
+use super::{Exit, Failure, preflight, unmount, watchdog};
 use crate::config::MountSettings;
 use crate::control::{Entry, Handler, Registry, Server};
 
@@ -49,6 +49,7 @@ pub fn serve(settings: &MountSettings, ready: impl FnOnce(Vec<String>) -> Result
                 settings.backing.display(),
                 settings.mountpoint.display()
             );
+            watchdog::start(&settings.mountpoint);
             ready(notes)
                 .inspect_err(|failure| tracing::warn!("{}", failure.what))
                 .ok();

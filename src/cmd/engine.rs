@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::handler::MountHandler;
-use super::{Exit, Failure, init, keystore, kms_client, recover};
+use super::{Exit, Failure, dead, init, keystore, kms_client, recover};
 use crate::config::{KernelOption, KmsSettings, MountSettings, NewVolume};
 use crate::control::Handler;
 use crate::format::Geometry;
@@ -62,7 +62,7 @@ pub struct Mounted {
 pub fn mount(settings: &MountSettings) -> Result<Mounted, Failure> {
     let dir = &settings.backing;
     // Opened before anything lies over it.
-    let root = File::open(dir).map_err(|error| Failure::io("opening", dir, &error))?;
+    let root = File::from(dead::open_below(dir)?);
     let mut notes = create_if_asked(settings, &root)?;
     let (kms, kind) = kms_of(settings, &root)?;
     let volume = Volume::open(OwnedFd::from(root), Arc::clone(&kms), opening(settings, kind));
@@ -73,6 +73,7 @@ pub fn mount(settings: &MountSettings) -> Result<Mounted, Failure> {
     }
     let fs = Fs::new(Arc::clone(&volume)).map_err(|error| Failure::internal(format!("{}: {error}", dir.display())))?;
     let fs = Arc::new(fs);
+    dead::clear(&settings.mountpoint)?;
     let session = Session::mount(Arc::clone(&fs), &settings.mountpoint, &options(settings));
     let session = session.map_err(|error| not_mounted(&settings.mountpoint, &error))?;
     let handler = Arc::new(MountHandler::new(settings, kms, Arc::clone(&fs), session.caches()));

@@ -18,9 +18,14 @@ pub fn unlock(args: &MountpointArgs, _sources: &Sources) -> Result<(), Failure> 
 
 fn tell(args: &MountpointArgs, request: Request) -> Result<(), Failure> {
     let mountpoint = mounted(&args.mountpoint)?;
-    match ask(&preflight::registry(), &mountpoint, request) {
+    let registry = preflight::registry();
+    match ask(&registry, &mountpoint, request) {
         Ok(Answer::Refused(refusal)) => Err(refusal.into()),
         Ok(_) => Ok(()),
+        // It died while it was locked: now the next mount may ask for the keys.
+        Err(ClientError::NoDaemon) if matches!(request, Request::Unlock) && registry.is_locked(&mountpoint) => registry
+            .mark_unlocked(&mountpoint)
+            .map_err(|error| Failure::io("writing in", registry.dir(), &error)),
         Err(error) => Err(unanswered(&mountpoint, &error)),
     }
 }

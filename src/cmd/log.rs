@@ -33,7 +33,11 @@ pub enum Target {
 /// # Errors
 /// The file cannot be opened.
 pub fn start(target: Target) -> Result<(), Failure> {
-    let timed = !matches!(target, Target::System) && std::env::var_os("JOURNAL_STREAM").is_none();
+    let timed = match target {
+        Target::Stderr => !is_journal(),
+        Target::File(_) => true,
+        Target::System => false,
+    };
     let sink = Sink::open(target)?;
     let filter = EnvFilter::try_from_env("KMSFS_LOG_LEVEL").unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
@@ -60,7 +64,7 @@ impl Sink {
     fn open(target: Target) -> Result<Sink, Failure> {
         Ok(match target {
             Target::Stderr => Sink::Stderr {
-                for_journal: std::env::var_os("JOURNAL_STREAM").is_some(),
+                for_journal: is_journal(),
             },
             Target::File(path) => {
                 let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
@@ -83,6 +87,13 @@ impl Sink {
             Sink::Stderr { for_journal: false } | Sink::File(_) => String::new(),
         }
     }
+}
+
+/// Whether the journal listens on standard error, as systemd.exec(5) tells: the variable alone says nothing, because
+/// whoever started this process may have sent its output elsewhere.
+fn is_journal() -> bool {
+    let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    rustix::fs::fstat(rustix::stdio::stderr()).is_ok_and(|facts| named == format!("{}:{}", facts.st_dev, facts.st_ino))
 }
 
 fn system_log() -> io::Result<UnixDatagram> {

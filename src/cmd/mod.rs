@@ -2,10 +2,12 @@
 
 mod completions;
 mod daemon;
+mod dead;
 mod engine;
 mod exit;
 mod failure;
 mod handler;
+mod helper;
 mod holders;
 mod init;
 mod key;
@@ -24,6 +26,7 @@ mod run;
 mod status;
 mod umount;
 mod unmount;
+mod watchdog;
 
 pub use exit::Exit;
 pub use failure::Failure;

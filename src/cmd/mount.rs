@@ -1,5 +1,7 @@
 //! `kmsfs mount`: check, then serve in the foreground, or start a daemon and wait until it does; or recover only.
 
+use sd_notify::NotifyState;
+
 use super::log::{self, Target};
 use super::{Failure, daemon, launch, out, preflight, recover};
 use crate::cli::MountArgs;
@@ -26,7 +28,8 @@ fn in_foreground(settings: &MountSettings) -> Result<(), Failure> {
     daemon::serve(settings, |notes| {
         notes.iter().try_for_each(|line| out::line(line))?;
         // Not under systemd: nobody to tell.
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        let serving = format!("serving {}", settings.mountpoint.display());
+        let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&serving)]);
         Ok(())
     })
 }

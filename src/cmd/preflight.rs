@@ -8,7 +8,7 @@ use rustix::fs::statfs;
 use rustix::process::geteuid;
 
 use super::mounts::{Mounts, canonical};
-use super::{Exit, Failure};
+use super::{Exit, Failure, dead};
 use crate::config::MountSettings;
 use crate::control::Registry;
 
@@ -27,15 +27,23 @@ pub fn check(mut settings: MountSettings) -> Result<MountSettings, Failure> {
     if settings.init.is_some() && fs::symlink_metadata(&settings.backing).is_err() {
         make_directory(&settings.backing)?;
     }
-    let over_itself = settings.mountpoint == settings.backing;
-    settings.backing = directory(&settings.backing)?;
-    settings.mountpoint = match over_itself {
-        true => settings.backing.clone(),
-        false => directory(&settings.mountpoint)?,
-    };
     let mounts = Mounts::read()?;
-    check_backing(&settings.backing, &mounts)?;
-    check_mountpoint(&settings, &mounts)?;
+    let over_itself = settings.mountpoint == settings.backing;
+    let point = canonical(&settings.mountpoint)?;
+    // A dead mount is taken away when the volume is open; until then nobody can look at it.
+    let dead = dead::is_at(&point, &mounts);
+    settings.mountpoint = if dead { point } else { directory(&point)? };
+    settings.backing = match over_itself {
+        true => settings.mountpoint.clone(),
+        false => directory(&settings.backing)?,
+    };
+    if !(dead && over_itself) {
+        check_backing(&settings.backing, &mounts)?;
+    }
+    if !dead {
+        check_mountpoint(&settings, &mounts)?;
+    }
+    check_not_locked(&settings.mountpoint)?;
     check_fuse(settings.allow_other)?;
     Ok(settings)
 }
@@ -102,6 +110,21 @@ pub fn check_backing(backing: &Path, mounts: &Mounts) -> Result<(), Failure> {
 
 fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Who locked a mount, locked it: that its daemon was started anew must not unlock it.
+fn check_not_locked(mountpoint: &Path) -> Result<(), Failure> {
+    let registry = registry();
+    if registry.find(mountpoint).is_some() || !registry.is_locked(mountpoint) {
+        return Ok(());
+    }
+    let place = mountpoint.display();
+    let what = format!("{place} was locked when its daemon died, and stays so");
+    Err(Failure::new(
+        Exit::KeyDenied,
+        what,
+        format!("`kmsfs unlock {place}` lets it be mounted again"),
+    ))
 }
 
 fn check_mountpoint(settings: &MountSettings, mounts: &Mounts) -> Result<(), Failure> {

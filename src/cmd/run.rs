@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use super::{Exit, Failure, completions, init, key, lock, mount, out, status, umount};
+use super::{Exit, Failure, completions, helper, init, key, lock, mount, out, status, umount};
 use crate::cli::{Cli, Command, Complaint};
 use crate::config::Sources;
 
@@ -13,6 +13,11 @@ use crate::config::Sources;
 /// # Errors
 /// Why the command failed, to be printed.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let environment = |name: &str| std::env::var_os(name);
+    if words.first().is_some_and(|program| helper::is_called(program)) {
+        return helper::run(&words, &Sources::load(None, &environment)?);
+    }
     let definition = Cli::command().after_long_help(Exit::table_text());
     let parsed = definition
         .try_get_matches_from(words)
@@ -26,7 +31,6 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
             };
         }
     };
-    let environment = |name: &str| std::env::var_os(name);
     let sources = Sources::load(cli.config.as_deref(), &environment)?;
     match cli.command {
         Command::Init(args) => init::run(args, &sources),

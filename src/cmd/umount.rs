@@ -26,6 +26,10 @@ pub fn run(args: &MountpointArgs, _sources: &Sources) -> Result<(), Failure> {
     let daemon = registry.find(&mountpoint).and_then(|entry| Daemon::of(entry.pid));
     flush(&registry, &mountpoint)?;
     unmount::unmount(&mountpoint)?;
+    // Also where a daemon died that was locked: who unmounts by hand, and mounts again, wants the keys.
+    registry
+        .mark_unlocked(&mountpoint)
+        .map_err(|error| Failure::io("writing in", registry.dir(), &error))?;
     match daemon {
         Some(daemon) => daemon.wait(),
         None => Ok(()),

@@ -9,5 +9,5 @@ mod settings;
 
 pub use error::ConfigError;
 pub use layers::Sources;
-pub use mount_options::KernelOption;
+pub use mount_options::{KernelOption, is_mount_option};
 pub use settings::{KmsSettings, MountSettings, NewVolume};

@@ -57,6 +57,12 @@ pub fn sort(items: &[String]) -> Result<Behind, ConfigError> {
     Ok(behind)
 }
 
+/// Whether somebody knows the item.
+#[must_use]
+pub fn is_mount_option(item: &str) -> bool {
+    sort(&[item.to_owned()]).is_ok()
+}
+
 fn kernel_option(item: &str) -> Option<KernelOption> {
     Some(match item {
         "dev" => KernelOption::Dev,

@@ -122,6 +122,8 @@ impl Registry {
             .is_some_and(|entry| entry.pid == pid)
         {
             self.clean(mountpoint);
+            // An ordinary end. What cannot be removed only asks for one more command.
+            let _ = self.mark_unlocked(mountpoint);
         }
     }
 
@@ -129,6 +131,31 @@ impl Registry {
         for suffix in ["sock", "json"] {
             // What cannot be removed is stale and will be taken for that.
             let _ = fs::remove_file(self.named(mountpoint, suffix));
+        }
+    }
+
+    /// Remembers that the mount at `mountpoint` was locked on demand: also when its daemon dies, it is to stay so.
+    ///
+    /// # Errors
+    /// The runtime directory cannot be written.
+    pub fn mark_locked(&self, mountpoint: &Path) -> io::Result<()> {
+        fs::write(self.named(mountpoint, "locked"), "")
+    }
+
+    /// Whether it was, and nobody unlocked it.
+    #[must_use]
+    pub fn is_locked(&self, mountpoint: &Path) -> bool {
+        self.named(mountpoint, "locked").exists()
+    }
+
+    /// Forgets that it was.
+    ///
+    /// # Errors
+    /// The runtime directory cannot be written.
+    pub fn mark_unlocked(&self, mountpoint: &Path) -> io::Result<()> {
+        match fs::remove_file(self.named(mountpoint, "locked")) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -210,6 +237,22 @@ mod tests {
         assert_eq!(registry.list().len(), 1);
         registry.withdraw(&entry.mountpoint, entry.pid);
         assert_eq!(registry.find(&entry.mountpoint), None);
+    }
+
+    #[test]
+    fn a_lock_outlives_a_crash_but_not_an_ordinary_end() {
+        let (_dir, registry) = registry();
+        let mut gone = std::process::Command::new("true").spawn().unwrap();
+        gone.wait().unwrap();
+        for (pid, kept) in [(gone.id(), true), (std::process::id(), false)] {
+            let entry = entry(pid);
+            registry.announce(&entry).unwrap();
+            registry.mark_locked(&entry.mountpoint).unwrap();
+            let _ = registry.list();
+            registry.withdraw(&entry.mountpoint, std::process::id());
+            assert_eq!(registry.is_locked(&entry.mountpoint), kept);
+            registry.mark_unlocked(&entry.mountpoint).unwrap();
+        }
     }
 
     #[test]

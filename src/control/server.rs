@@ -61,8 +61,13 @@ impl Server {
         let listener = bind(&socket)?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let stopped = stop.try_clone()?;
+        let service = Arc::new(Service {
+            handler,
+            registry: registry.clone(),
+            mountpoint: mountpoint.to_owned(),
+        });
         let thread = Builder::new().name("control".into());
-        let thread = thread.spawn(move || accept_until(&stopped, &listener, &handler))?;
+        let thread = thread.spawn(move || accept_until(&stopped, &listener, &service))?;
         Ok(Server {
             socket,
             stop,
@@ -82,6 +87,31 @@ impl Drop for Server {
     }
 }
 
+/// What a request reaches. A lock on demand outlives a crash of this process.
+struct Service {
+    handler: Arc<dyn Handler>,
+    registry: Registry,
+    mountpoint: PathBuf,
+}
+
+impl Service {
+    fn lock(&self) -> Result<(), Refusal> {
+        self.handler.lock()?;
+        if let Err(error) = self.registry.mark_locked(&self.mountpoint) {
+            tracing::warn!("if this daemon dies, nothing tells the next one that it was locked: {error}");
+        }
+        Ok(())
+    }
+
+    fn unlock(&self) -> Result<(), Refusal> {
+        self.handler.unlock()?;
+        if let Err(error) = self.registry.mark_unlocked(&self.mountpoint) {
+            tracing::warn!("if this daemon dies, the next one takes it for locked: {error}");
+        }
+        Ok(())
+    }
+}
+
 fn bind(socket: &Path) -> io::Result<UnixListener> {
     if UnixStream::connect(socket).is_ok() {
         let why = format!("another daemon answers on {}", socket.display());
@@ -95,7 +125,7 @@ fn bind(socket: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn accept_until(stop: &OwnedFd, listener: &UnixListener, handler: &Arc<dyn Handler>) {
+fn accept_until(stop: &OwnedFd, listener: &UnixListener, service: &Arc<Service>) {
     let running = Arc::new(AtomicUsize::new(0));
     loop {
         let mut fds = [PollFd::new(stop, PollFlags::IN), PollFd::new(listener, PollFlags::IN)];
@@ -109,7 +139,7 @@ fn accept_until(stop: &OwnedFd, listener: &UnixListener, handler: &Arc<dyn Handl
             }
         }
         match listener.accept() {
-            Ok((peer, _)) => serve(peer, handler, &running),
+            Ok((peer, _)) => serve(peer, service, &running),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
                 tracing::warn!("a peer of the control socket was lost: {error}");
@@ -120,14 +150,14 @@ fn accept_until(stop: &OwnedFd, listener: &UnixListener, handler: &Arc<dyn Handl
     }
 }
 
-fn serve(peer: UnixStream, handler: &Arc<dyn Handler>, running: &Arc<AtomicUsize>) {
+fn serve(peer: UnixStream, service: &Arc<Service>, running: &Arc<AtomicUsize>) {
     if running.load(Ordering::Relaxed) >= REQUESTS_MAX || !is_welcome(&peer) {
         return;
     }
     running.fetch_add(1, Ordering::Relaxed);
-    let (handler, counter) = (Arc::clone(handler), Arc::clone(running));
+    let (service, counter) = (Arc::clone(service), Arc::clone(running));
     let thread = Builder::new().name("control-request".into()).spawn(move || {
-        if let Err(error) = answer(&peer, &*handler) {
+        if let Err(error) = answer(&peer, &service) {
             tracing::debug!("a peer of the control socket was not answered: {error}");
         }
         counter.fetch_sub(1, Ordering::Relaxed);
@@ -145,16 +175,16 @@ fn is_welcome(peer: &UnixStream) -> bool {
     }
 }
 
-fn answer(peer: &UnixStream, handler: &dyn Handler) -> io::Result<()> {
+fn answer(peer: &UnixStream, service: &Service) -> io::Result<()> {
     peer.set_nonblocking(false)?;
     peer.set_read_timeout(Some(PEER_PATIENCE))?;
     peer.set_write_timeout(Some(PEER_PATIENCE))?;
     let done = |outcome: Result<(), Refusal>| outcome.map_or_else(Answer::Refused, |()| Answer::Done);
     let answer = match receive(peer)? {
-        Request::Status => Answer::Status(Box::new(handler.status())),
-        Request::Lock => done(handler.lock()),
-        Request::Unlock => done(handler.unlock()),
-        Request::Flush => done(handler.flush()),
+        Request::Status => Answer::Status(Box::new(service.handler.status())),
+        Request::Lock => done(service.lock()),
+        Request::Unlock => done(service.unlock()),
+        Request::Flush => done(service.handler.flush()),
     };
     send(peer, &answer)
 }

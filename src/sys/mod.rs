@@ -1,5 +1,6 @@
 //! What the kernel offers and std does not: locked memory, *at calls, credentials. All `unsafe` lives here.
 
+pub mod beneath;
 pub mod creator;
 pub mod limits;
 pub mod memory;

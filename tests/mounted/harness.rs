@@ -1,5 +1,6 @@
 //! A volume in a temporary directory, mounted by the built program, and unmounted whatever happens.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -65,10 +66,15 @@ impl Vault {
 
     /// The program with `arguments` and this vault's key store.
     pub fn kmsfs(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(KMSFS);
+        self.command(KMSFS, arguments).output().unwrap()
+    }
+
+    /// The same, yet to be started, by the name `program`.
+    pub fn command(&self, program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(arguments).env("KMSFS_KEY_STORE", self.key_store());
         command.env("XDG_STATE_HOME", self.aside("state")).stdin(Stdio::null());
-        command.output().unwrap()
+        command
     }
 
     /// The same, which must succeed; gives what it printed.

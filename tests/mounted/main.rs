@@ -8,6 +8,7 @@
 //! - `attacks`: somebody edits the backing
 //! - `killed`: the daemon is killed at random moments; `ledger` knows what must be there then
 //! - `namespace`: calls that programs seldom make
+//! - `service`: the daemon as systemd, mount(8) and signals see it, and what is left of one that died
 //! - `sample`: volumes of every released format still open
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test fails by panicking.
@@ -18,4 +19,5 @@ mod killed;
 mod ledger;
 mod namespace;
 mod sample;
+mod service;
 mod work;

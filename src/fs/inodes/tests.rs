@@ -11,28 +11,29 @@ fn table() -> Inodes {
     Inodes::new(NodeId([0; 16]), Arc::new(root.into()))
 }
 
-fn known(ino: u64, parent: u64, stored: &str) -> Known {
+fn known(ino: u64, parent: u64, plain: &[u8]) -> Known {
     Known {
         ino,
         node: NodeId(u128::from(ino).to_le_bytes()),
         kind: Kind::Directory,
         born: false,
-        link: link(parent, stored),
+        link: link(parent, plain),
     }
 }
 
-fn link(parent: u64, stored: &str) -> Link {
+fn link(parent: u64, plain: &[u8]) -> Link {
     Link {
         parent,
-        stored: stored.into(),
+        plain: plain.into(),
+        stored: String::from_utf8_lossy(plain).into(),
     }
 }
 
 #[test]
 fn a_directory_stays_while_something_below_is_known() {
     let table = table();
-    table.found(known(2, ROOT, "a")).unwrap();
-    table.found(known(3, 2, "b")).unwrap();
+    table.found(known(2, ROOT, b"a")).unwrap();
+    table.found(known(3, 2, b"b")).unwrap();
     assert_eq!(table.forget(2, 1).inodes().count(), 0);
     assert!(table.get(2).is_ok());
     let gone: Vec<_> = table.forget(3, 1).inodes().collect();
@@ -44,7 +45,7 @@ fn a_directory_stays_while_something_below_is_known() {
 fn look_ups_are_counted_exactly() {
     let table = table();
     for _ in 0..3 {
-        table.found(known(2, ROOT, "a")).unwrap();
+        table.found(known(2, ROOT, b"a")).unwrap();
     }
     drop(table.forget(2, 2));
     assert!(table.get(2).is_ok());
@@ -55,8 +56,8 @@ fn look_ups_are_counted_exactly() {
 #[test]
 fn another_node_with_the_same_number_is_refused() {
     let table = table();
-    table.found(known(2, ROOT, "a")).unwrap();
-    let mut other = known(2, ROOT, "b");
+    table.found(known(2, ROOT, b"a")).unwrap();
+    let mut other = known(2, ROOT, b"b");
     other.node = NodeId([9; 16]);
     assert_eq!(table.found(other).err().map(|error| error.code()), Some(Errno::IO));
 }
@@ -112,7 +113,7 @@ proptest! {
                 Op::Found { ino, parent } if parent == ROOT || model.contains_key(&parent) => {
                     if below(&model, parent, ino) { continue; }
                     let parent = model.get(&ino).map_or(parent, |(_, parent)| *parent);
-                    table.found(known(ino, parent, "x")).unwrap();
+                    table.found(known(ino, parent, b"x")).unwrap();
                     model.entry(ino).or_insert((0, parent)).0 += 1;
                 }
                 Op::Forget { ino, count } => {
@@ -123,7 +124,7 @@ proptest! {
                 Op::Move { ino, parent } if model.contains_key(&ino) && (parent == ROOT || model.contains_key(&parent)) => {
                     if below(&model, parent, ino) { continue; }
                     let old = model[&ino].1;
-                    drop(table.renamed(ino, old, "x", link(parent, "x")));
+                    drop(table.renamed(ino, old, b"x", link(parent, b"x")));
                     model.insert(ino, (model[&ino].0, parent));
                     sweep(&mut model);
                 }

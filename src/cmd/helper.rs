@@ -1,0 +1,112 @@
+//! `mount.kmsfs`: the program under its other name, called by mount(8) for lines of fstab. It puts what it is told
+//! into the words of `kmsfs mount`.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use clap::Parser;
+
+use super::{Exit, Failure, mount, out, preflight};
+use crate::cli::{Cli, Command, Complaint, HelperArgs, MountArgs};
+use crate::config::{MountSettings, Sources, is_mount_option};
+
+/// The exit codes of mount(8), which are not kmsfs's own.
+const USAGE: u8 = 1;
+const NOT_MOUNTED: u8 = 32;
+
+/// Whether the program was called as the helper.
+pub fn is_called(program: &OsStr) -> bool {
+    Path::new(program).file_name() == Some(OsStr::new("mount.kmsfs"))
+}
+
+/// Does what mount(8) wants.
+///
+/// # Errors
+/// Why it is not mounted, with an exit code of mount(8).
+pub fn run(words: &[OsString], sources: &Sources) -> Result<(), Failure> {
+    let args = match HelperArgs::try_parse_from(words) {
+        Ok(args) => args,
+        Err(error) => {
+            return match Complaint::of(&error) {
+                Some(complaint) => Err(Failure::new(Exit::Usage, complaint.what, complaint.help)),
+                None => out::line(error.render().to_string().trim_end()),
+            }
+            .map_err(for_mount);
+        }
+    };
+    mounted(&args, sources).map_err(for_mount)
+}
+
+fn mounted(args: &HelperArgs, sources: &Sources) -> Result<(), Failure> {
+    let mount_args = translated(args)?;
+    if args.fake {
+        return preflight::check(MountSettings::resolve(mount_args, sources)?).map(drop);
+    }
+    mount::run(mount_args, sources)?;
+    match args.verbose {
+        true => out::line(&format!("{}: mounted by kmsfs", args.dir.display())),
+        false => Ok(()),
+    }
+}
+
+fn for_mount(failure: Failure) -> Failure {
+    let code = match failure.exit() {
+        Exit::Usage => USAGE,
+        _ => NOT_MOUNTED,
+    };
+    Failure { code, ..failure }
+}
+
+fn translated(args: &HelperArgs) -> Result<MountArgs, Failure> {
+    let options: Vec<&str> = args
+        .options
+        .iter()
+        .map(String::as_str)
+        .filter(|item| !args.sloppy || is_mount_option(item))
+        .collect();
+    let mut words: Vec<OsString> = vec![
+        "kmsfs".into(),
+        "mount".into(),
+        format!("-o{}", options.join(",")).into(),
+    ];
+    words.push("--".into());
+    if args.spec != args.dir {
+        words.push(args.spec.clone().into());
+    }
+    words.push(args.dir.clone().into());
+    match Cli::try_parse_from(words).map(|cli| cli.command) {
+        Ok(Command::Mount(args)) => Ok(args),
+        _ => Err(Failure::internal("mount.kmsfs made no command of what it was told")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn translate(words: &[&str]) -> MountArgs {
+        let words = ["mount.kmsfs"].iter().chain(words);
+        translated(&HelperArgs::try_parse_from(words).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_name_decides() {
+        assert!(is_called(OsStr::new("/sbin/mount.kmsfs")));
+        assert!(!is_called(OsStr::new("/usr/bin/kmsfs")));
+    }
+
+    #[test]
+    fn a_line_of_fstab_is_a_mount() {
+        let args = translate(&["/data", "/data", "-n", "-o", "rw,_netdev,noexec,key_ttl=1m"]);
+        assert_eq!((args.dir.as_path(), args.mountpoint), (Path::new("/data"), None));
+        assert_eq!(args.options, ["rw", "_netdev", "noexec", "key_ttl=1m"]);
+        let args = translate(&["/disk", "/data", "-o", "ro"]);
+        assert_eq!(args.mountpoint.as_deref(), Some(Path::new("/data")));
+    }
+
+    #[test]
+    fn sloppy_passes_over_what_nobody_knows() {
+        let args = translate(&["/data", "/data", "-s", "-o", "rw,frobnicate,threads=2"]);
+        assert_eq!(args.options, ["rw", "threads=2"]);
+    }
+}
