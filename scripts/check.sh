@@ -51,7 +51,7 @@ RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 
 if command -v shellcheck >/dev/null; then
   step "scripts"
-  shellcheck scripts/*.sh .ci/run
+  shellcheck scripts/*.sh tests/conformance/programs/*.sh .ci/run
 fi
 
 if [ "${KMSFS_DENY:-1}" != 0 ]; then
@@ -78,6 +78,9 @@ step "tests"
 [ -e /dev/fuse ] || { printf 'error: there is no /dev/fuse\nhelp: load the module with modprobe fuse\n' >&2; exit 1; }
 # The crash loop of the store takes two minutes of it; scripts/crash.sh runs it longer.
 KMSFS_REQUIRE_FUSE=1 KMSFS_CRASH_SECONDS="${KMSFS_CRASH_SECONDS:-120}" cargo test --locked
+
+# Four minutes, of which building the tools on a fresh machine takes two.
+scripts/conformance.sh quick
 
 step "leftovers"
 left=$(comm -13 <(printf '%s\n' "$before") <(mounts))

@@ -73,7 +73,7 @@ impl Fs {
             kind: stat.kind,
             inode: stat.inode,
         };
-        let found = self.admit(&parent, &directory, name, &entry);
+        let found = self.admit(&parent, &directory, &entry);
         names.insert(name, entry);
         Ok((found?, made))
     }

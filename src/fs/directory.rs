@@ -80,8 +80,7 @@ impl Fs {
                 b"." | b".." => None,
                 name => {
                     let names = self.names(&handle.inode)?;
-                    let admitted =
-                        entry(&names, name).and_then(|entry| self.admit(&handle.inode, &directory, name, entry));
+                    let admitted = entry(&names, name).and_then(|entry| self.admit(&handle.inode, &directory, entry));
                     match admitted {
                         Err(error) if error.code() == Errno::NOENT => continue,
                         Err(error) => {

@@ -123,20 +123,19 @@ pub fn generation(node: NodeId) -> u32 {
     u32::from_le_bytes([a, b, c, d])
 }
 
-/// Where an inode can be found: one of its names.
+/// Where an inode can be found: one of its names. The table knows stored names only: it outlives a lock of the
+/// volume, and a plain name must not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
     /// Inode number of the directory.
     pub parent: u64,
-    /// The name there.
-    pub plain: Box<[u8]>,
-    /// The name in the backing.
+    /// The name there, as it is in the backing.
     pub stored: Box<str>,
 }
 
 impl Link {
-    fn is(&self, parent: u64, plain: &[u8]) -> bool {
-        self.parent == parent && *self.plain == *plain
+    fn is(&self, parent: u64, stored: &str) -> bool {
+        self.parent == parent && *self.stored == *stored
     }
 }
 
@@ -206,7 +205,6 @@ impl Inodes {
             born: false,
             link: Link {
                 parent: ROOT,
-                plain: Box::default(),
                 stored: Box::default(),
             },
         };
@@ -307,20 +305,20 @@ impl Inodes {
         state.sweep(ino)
     }
 
-    /// `ino` is called `link` from now on, if it was known by the name `plain` of `parent`.
-    pub fn renamed(&self, ino: u64, parent: u64, plain: &[u8], link: Link) -> Gone {
+    /// `ino` is called `link` from now on, if it was known by the name `stored` of `parent`.
+    pub fn renamed(&self, ino: u64, parent: u64, stored: &str, link: Link) -> Gone {
         let mut state = self.state.lock();
-        if state.is_named(ino, parent, plain) {
+        if state.is_named(ino, parent, stored) {
             state.relink(ino, link)
         } else {
             Gone::default()
         }
     }
 
-    /// The name `plain` of `parent` is no more. If `ino` was known by it, it is `held` from now on.
-    pub fn unnamed(&self, ino: u64, parent: u64, plain: &[u8], held: Option<Arc<OwnedFd>>) -> Gone {
+    /// The name `stored` of `parent` is no more. If `ino` was known by it, it is `held` from now on.
+    pub fn unnamed(&self, ino: u64, parent: u64, stored: &str, held: Option<Arc<OwnedFd>>) -> Gone {
         let mut state = self.state.lock();
-        if !state.is_named(ino, parent, plain) {
+        if !state.is_named(ino, parent, stored) {
             return Gone::default();
         }
         match held {
@@ -343,9 +341,9 @@ impl State {
         }
     }
 
-    fn is_named(&self, ino: u64, parent: u64, plain: &[u8]) -> bool {
+    fn is_named(&self, ino: u64, parent: u64, stored: &str) -> bool {
         let place = self.slots.get(&ino).map(|slot| &slot.place);
-        matches!(place, Some(Place::Named(link)) if link.is(parent, plain))
+        matches!(place, Some(Place::Named(link)) if link.is(parent, stored))
     }
 
     /// Gives `ino` a new name; its new directory is held by it and its old one no longer.

@@ -50,7 +50,7 @@ impl Fs {
             kind: inode.kind,
             inode: ino,
         };
-        let found = self.admit(&parent, &directory, name, &entry);
+        let found = self.admit(&parent, &directory, &entry);
         names.insert(name, entry);
         found
     }

@@ -25,11 +25,11 @@ impl Fs {
         let directory = self.directory(&parent)?;
         let names = self.names(&parent)?;
         let entry = entry(&names, name)?;
-        self.admit(&parent, &directory, name, entry)
+        self.admit(&parent, &directory, entry)
     }
 
     /// Makes the node of `entry` known. Counts one look-up.
-    pub(super) fn admit(&self, parent: &Inode, directory: &Arc<OwnedFd>, name: &[u8], entry: &Entry) -> Result<Found> {
+    pub(super) fn admit(&self, parent: &Inode, directory: &Arc<OwnedFd>, entry: &Entry) -> Result<Found> {
         let spot = Spot::Named(directory.clone(), entry.stored.clone());
         let stat = spot.stat().map_err(|errno| match errno {
             Errno::NOENT => FsError::failed(errno, format!("{} vanished from the backing", entry.stored)),
@@ -48,7 +48,6 @@ impl Fs {
             born: subject.born,
             link: Link {
                 parent: parent.ino,
-                plain: name.into(),
                 stored: entry.stored.clone(),
             },
         })?;

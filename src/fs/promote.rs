@@ -15,7 +15,7 @@ use super::error::Result;
 use super::filesystem::Fs;
 use super::inodes::{Inode, Link, Place};
 use crate::format::stored_name::NameFlags;
-use crate::names::{Entry, Lookup, remove_side};
+use crate::names::{Entry, Lookup, label_of, remove_side};
 
 impl Fs {
     /// Promotes the names of all files whose content was committed for the first time since the last call.
@@ -47,15 +47,18 @@ impl Fs {
         };
         let parent = self.folder(link.parent)?;
         let mut names = self.names_mut(&parent.inode, &parent.open)?;
-        let entry = match names.get(&link.plain) {
-            Lookup::Found(entry) if entry.node == inode.node => entry.clone(),
+        let open = |keys: &_| label_of(keys, parent.open.as_fd(), parent.inode.node, &link.stored);
+        let Some(label) = self.volume.keyring.with_volume(open)?? else {
+            return Ok(false);
+        };
+        let entry = match names.get(&label.plain) {
+            Lookup::Found(entry) if entry.stored == link.stored => entry.clone(),
             _ => return Ok(false),
         };
         if entry.flags.is_born() {
             inode.set_born();
             return Ok(true);
         }
-        let label = entry.label(&link.plain);
         let flags = NameFlags::BORN;
         let times = Timestamps {
             last_access: OMIT,
@@ -70,12 +73,12 @@ impl Fs {
         // To programs nothing has happened in this directory.
         futimens(&parent.open, &times)?;
         let promoted = Link {
+            parent: link.parent,
             stored: placed.stored.clone(),
-            ..link.clone()
         };
-        let gone = self.inodes.renamed(inode.ino, link.parent, &link.plain, promoted);
+        let gone = self.inodes.renamed(inode.ino, link.parent, &link.stored, promoted);
         names.insert(
-            &link.plain,
+            &label.plain,
             Entry {
                 stored: placed.stored,
                 flags,

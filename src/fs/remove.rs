@@ -85,7 +85,7 @@ impl Fs {
         self.remove_entry(&parent, &entry)?;
         names.remove(name);
         drop(names);
-        self.unname(&parent, name, &entry, held);
+        self.unname(&parent, &entry, held);
         Ok(())
     }
 
@@ -117,7 +117,7 @@ impl Fs {
         self.remove_entry(&parent, &victim)?;
         guards.names(parent.inode.ino)?.remove(name);
         drop(guards);
-        self.unname(&parent, name, &victim, folder.map(|folder| folder.open));
+        self.unname(&parent, &victim, folder.map(|folder| folder.open));
         Ok(())
     }
 
@@ -165,9 +165,9 @@ impl Fs {
         Ok(())
     }
 
-    pub(super) fn unname(&self, parent: &Folder, name: &[u8], entry: &Entry, held: Option<Arc<OwnedFd>>) {
+    pub(super) fn unname(&self, parent: &Folder, entry: &Entry, held: Option<Arc<OwnedFd>>) {
         let ino = self.ino_of(entry.inode);
-        let gone = self.inodes.unnamed(ino, parent.inode.ino, name, held);
+        let gone = self.inodes.unnamed(ino, parent.inode.ino, &entry.stored, held);
         self.let_go(gone);
         if entry.kind == Kind::Directory {
             let open = self.directories.lock().pop(&ino);

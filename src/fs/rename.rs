@@ -148,10 +148,10 @@ impl Fs {
                 // It is not a name any more, whatever the backing says: the new one has replaced it.
                 tracing::warn!(stored = %target.stored, %error, "a replaced entry stays in the backing");
             }
-            self.unname(to.folder, to.name, target, held);
+            self.unname(to.folder, target, held);
         }
         guards.names(from.folder.inode.ino)?.remove(from.name);
-        self.settle(from, to, moved, guards)
+        self.settle((from.folder, source), to, moved, guards)
     }
 
     /// Renames the stored name of `source` to one for `label` in `to`; one call of the backing.
@@ -169,16 +169,21 @@ impl Fs {
         })
     }
 
-    /// Takes the moved entry into the index and the table.
-    fn settle(&self, from: &End<'_>, to: &End<'_>, moved: Entry, guards: &mut Guards<'_>) -> Result<()> {
+    /// Takes the moved entry, which was `before` in `from`, into the index and the table.
+    fn settle(
+        &self,
+        (from, before): (&Folder, &Entry),
+        to: &End<'_>,
+        moved: Entry,
+        guards: &mut Guards<'_>,
+    ) -> Result<()> {
         let link = Link {
             parent: to.folder.inode.ino,
-            plain: to.name.into(),
             stored: moved.stored.clone(),
         };
         let ino = self.ino_of(moved.inode);
         guards.names(to.folder.inode.ino)?.insert(to.name, moved);
-        let gone = self.inodes.renamed(ino, from.folder.inode.ino, from.name, link);
+        let gone = self.inodes.renamed(ino, from.inode.ino, &before.stored, link);
         self.let_go(gone);
         self.tell_store(ino);
         Ok(())
@@ -200,13 +205,13 @@ impl Fs {
             Ok(forth) => forth,
             Err(error) => {
                 let restored = back(&aside)?;
-                self.settle(to, to, restored, guards)?;
+                self.settle((to.folder, target), to, restored, guards)?;
                 return Err(error);
             }
         };
         let other = self.move_entry((to.folder, &aside), from.folder, &Label::new(from.name))?;
-        self.settle(from, to, forth, guards)?;
-        self.settle(to, from, other, guards)
+        self.settle((from.folder, source), to, forth, guards)?;
+        self.settle((to.folder, target), from, other, guards)
     }
 
     /// Leaves what overlay file systems take for "deleted" at the old name.

@@ -247,12 +247,7 @@ fn open(keys: &VolumeKeys, directory: BorrowedFd<'_>, parent: NodeId, item: &Lis
         let own = item.name.starts_with(RESERVED_PREFIX);
         return Ok(if own { Opened::Own } else { Opened::Stray });
     };
-    let side = match raw.sealed {
-        Sealed::Short(_) => None,
-        Sealed::Long(_) => read_side(directory, &item.name)?,
-    };
-    let plain = open_name(keys, parent, &raw, side.as_deref());
-    let Some(label) = plain.ok().and_then(|plain| Label::parse(&plain)) else {
+    let Some(label) = open_label(keys, directory, parent, &raw, &item.name)? else {
         return Ok(Opened::Stray);
     };
     let Some(kind) = kind_of(directory, item)? else {
@@ -267,6 +262,37 @@ fn open(keys: &VolumeKeys, directory: BorrowedFd<'_>, parent: NodeId, item: &Lis
         inode: item.inode,
     };
     Ok(Opened::Ours(label.plain, entry))
+}
+
+/// What is sealed in the name `stored` of `directory`, whose node is `parent`; `None` if it does not open there.
+///
+/// # Errors
+/// When the side file of a long name cannot be read.
+pub fn label_of(
+    keys: &VolumeKeys,
+    directory: BorrowedFd<'_>,
+    parent: NodeId,
+    stored: &str,
+) -> io::Result<Option<Label>> {
+    match RawName::parse(stored.as_bytes()) {
+        Some(raw) => open_label(keys, directory, parent, &raw, stored),
+        None => Ok(None),
+    }
+}
+
+fn open_label(
+    keys: &VolumeKeys,
+    directory: BorrowedFd<'_>,
+    parent: NodeId,
+    raw: &RawName,
+    stored: &str,
+) -> io::Result<Option<Label>> {
+    let side = match raw.sealed {
+        Sealed::Short(_) => None,
+        Sealed::Long(_) => read_side(directory, stored)?,
+    };
+    let plain = open_name(keys, parent, raw, side.as_deref());
+    Ok(plain.ok().and_then(|plain| Label::parse(&plain)))
 }
 
 /// The kind from the listing, or asked for where the backing's listing has none.

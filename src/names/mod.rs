@@ -7,6 +7,6 @@ mod index;
 mod label;
 mod place;
 
-pub use index::{Entry, Index, IndexError, Lookup, Strays};
+pub use index::{Entry, Index, IndexError, Lookup, Strays, label_of};
 pub use label::{Instance, Label};
 pub use place::{Placed, place, remove_side};

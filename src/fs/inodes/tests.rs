@@ -11,29 +11,28 @@ fn table() -> Inodes {
     Inodes::new(NodeId([0; 16]), Arc::new(root.into()))
 }
 
-fn known(ino: u64, parent: u64, plain: &[u8]) -> Known {
+fn known(ino: u64, parent: u64, stored: &str) -> Known {
     Known {
         ino,
         node: NodeId(u128::from(ino).to_le_bytes()),
         kind: Kind::Directory,
         born: false,
-        link: link(parent, plain),
+        link: link(parent, stored),
     }
 }
 
-fn link(parent: u64, plain: &[u8]) -> Link {
+fn link(parent: u64, stored: &str) -> Link {
     Link {
         parent,
-        plain: plain.into(),
-        stored: String::from_utf8_lossy(plain).into(),
+        stored: stored.into(),
     }
 }
 
 #[test]
 fn a_directory_stays_while_something_below_is_known() {
     let table = table();
-    table.found(known(2, ROOT, b"a")).unwrap();
-    table.found(known(3, 2, b"b")).unwrap();
+    table.found(known(2, ROOT, "a")).unwrap();
+    table.found(known(3, 2, "b")).unwrap();
     assert_eq!(table.forget(2, 1).inodes().count(), 0);
     assert!(table.get(2).is_ok());
     let gone: Vec<_> = table.forget(3, 1).inodes().collect();
@@ -45,7 +44,7 @@ fn a_directory_stays_while_something_below_is_known() {
 fn look_ups_are_counted_exactly() {
     let table = table();
     for _ in 0..3 {
-        table.found(known(2, ROOT, b"a")).unwrap();
+        table.found(known(2, ROOT, "a")).unwrap();
     }
     drop(table.forget(2, 2));
     assert!(table.get(2).is_ok());
@@ -56,8 +55,8 @@ fn look_ups_are_counted_exactly() {
 #[test]
 fn another_node_with_the_same_number_is_refused() {
     let table = table();
-    table.found(known(2, ROOT, b"a")).unwrap();
-    let mut other = known(2, ROOT, b"b");
+    table.found(known(2, ROOT, "a")).unwrap();
+    let mut other = known(2, ROOT, "b");
     other.node = NodeId([9; 16]);
     assert_eq!(table.found(other).err().map(|error| error.code()), Some(Errno::IO));
 }
@@ -113,7 +112,7 @@ proptest! {
                 Op::Found { ino, parent } if parent == ROOT || model.contains_key(&parent) => {
                     if below(&model, parent, ino) { continue; }
                     let parent = model.get(&ino).map_or(parent, |(_, parent)| *parent);
-                    table.found(known(ino, parent, b"x")).unwrap();
+                    table.found(known(ino, parent, "x")).unwrap();
                     model.entry(ino).or_insert((0, parent)).0 += 1;
                 }
                 Op::Forget { ino, count } => {
@@ -124,7 +123,7 @@ proptest! {
                 Op::Move { ino, parent } if model.contains_key(&ino) && (parent == ROOT || model.contains_key(&parent)) => {
                     if below(&model, parent, ino) { continue; }
                     let old = model[&ino].1;
-                    drop(table.renamed(ino, old, b"x", link(parent, b"x")));
+                    drop(table.renamed(ino, old, "x", link(parent, "x")));
                     model.insert(ino, (model[&ino].0, parent));
                     sweep(&mut model);
                 }
