@@ -110,6 +110,24 @@ impl SignAlgorithm {
     }
 }
 
+impl FromStr for SignAlgorithm {
+    type Err = KmsError;
+
+    fn from_str(text: &str) -> Result<SignAlgorithm, KmsError> {
+        use SignAlgorithm::{EcdsaSha256, RsaPkcs1Sha256, RsaPssSha256};
+        let all = [RsaPkcs1Sha256, RsaPssSha256, EcdsaSha256];
+        all.into_iter()
+            .find(|algorithm| algorithm.as_str() == text)
+            .ok_or_else(|| {
+                let all = all.map(SignAlgorithm::as_str).join(", ");
+                KmsError::new(
+                    "InvalidParameter",
+                    format!("{text:?} is no algorithm to sign with; {all} are"),
+                )
+            })
+    }
+}
+
 /// The calls of asymmetric keys. Each names a version, because these keys have no primary one.
 #[allow(clippy::missing_errors_doc)] // Said at `KmsDirect`.
 pub trait KmsSigner: Kms {
@@ -165,7 +183,8 @@ pub trait KmsAdmin: Kms {
     fn schedule_deletion(&self, key: &str, days: u32) -> Result<(), KmsError>;
     /// PendingDeletion → Enabled.
     fn cancel_deletion(&self, key: &str) -> Result<(), KmsError>;
-    /// A new primary version, which wraps from now on; gives its id. Older ones go on unwrapping.
+    /// `CreateKeyVersion`; gives its id. A symmetric key wraps with the new version from now on, and unwraps with all;
+    /// an asymmetric one has a further version to be named.
     fn rotate(&self, key: &str) -> Result<String, KmsError>;
     /// The versions of a key, newest first.
     fn list_versions(&self, key: &str) -> Result<Vec<KeyVersion>, KmsError>;
@@ -180,7 +199,7 @@ pub struct NewKey {
     pub description: String,
     /// The kind of key.
     pub spec: KeySpec,
-    /// What it is for; none for the first that its kind can do.
+    /// What it is for; none for [`KeySpec::default_usage`].
     pub usage: Option<KeyUsage>,
     /// Seconds between automatic rotations; none for no rotation.
     pub rotation: Option<u64>,
@@ -264,6 +283,26 @@ impl KeySpec {
             KeySpec::EcP256K => "EC_P256K",
         }
     }
+
+    /// Whether a key of this kind can be made for `usage`.
+    #[must_use]
+    pub fn can(self, usage: KeyUsage) -> bool {
+        match self {
+            KeySpec::Aes256 => usage == KeyUsage::Encrypt,
+            KeySpec::Rsa2048 | KeySpec::Rsa3072 => true,
+            KeySpec::EcP256 | KeySpec::EcP256K => usage == KeyUsage::Sign,
+        }
+    }
+
+    /// What it is for when nothing is said: to sign where it can, else to encrypt.
+    #[must_use]
+    pub fn default_usage(self) -> KeyUsage {
+        if self.can(KeyUsage::Sign) {
+            KeyUsage::Sign
+        } else {
+            KeyUsage::Encrypt
+        }
+    }
 }
 
 impl fmt::Display for KeySpec {
@@ -330,6 +369,38 @@ pub struct KeyMetadata {
     /// When it will be deleted, while that is planned.
     #[serde(serialize_with = "rfc3339_or_none")]
     pub delete_date: Option<i64>,
+    /// Its automatic rotation.
+    pub rotation: Rotation,
+}
+
+/// Automatic rotation of a master key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Rotation {
+    /// Whether it takes place.
+    pub state: RotationState,
+    /// Seconds from one to the next, unless it is off.
+    pub interval: Option<u64>,
+    /// When the next one is planned, unless it is off.
+    #[serde(serialize_with = "rfc3339_or_none")]
+    pub next: Option<i64>,
+}
+
+/// Whether automatic rotation takes place; the names are Alibaba's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RotationState {
+    /// No.
+    #[default]
+    Disabled,
+    /// Yes.
+    Enabled,
+    /// It would, but the key is not enabled.
+    Suspended,
+}
+
+impl fmt::Display for RotationState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
 }
 
 /// A name for a master key.

@@ -15,7 +15,7 @@ pub mod uuid;
 
 pub use api::{
     Alias, Direct, GeneratedKey, KeyMetadata, KeySpec, KeyState, KeyUsage, KeyVersion, Kms, KmsAdmin, KmsDirect,
-    KmsService, KmsSigner, NewKey, SignAlgorithm,
+    KmsService, KmsSigner, NewKey, Rotation, RotationState, SignAlgorithm,
 };
 pub use clock::{Clock, SystemClock};
 pub use context::EncryptionContext;

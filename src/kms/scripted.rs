@@ -130,6 +130,7 @@ impl Kms for ScriptedKms {
             primary_version: None,
             last_rotation: None,
             delete_date: None,
+            rotation: super::Rotation::default(),
         })
     }
 }

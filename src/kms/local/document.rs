@@ -12,7 +12,8 @@ use crate::kms::uuid::is_uuid;
 pub(super) const FILE_MAX: usize = 16 << 20;
 
 const TITLE: &str = "kmsfs key store ";
-const VERSION: &str = "1";
+/// What is written. Format 1 is read too: it has symmetric keys only, without rotation, tags and protection.
+const VERSION: &str = "2";
 const CODE: &[u8] = b"mac ";
 
 /// What must be known before the root key is there. Not authentic until [`open`] has succeeded.
@@ -47,8 +48,8 @@ pub(super) fn read_header(bytes: &[u8]) -> Result<Header, KmsError> {
     let mut lines = bytes.split(|byte| *byte == b'\n');
     let title = lines.next().and_then(|line| line.strip_prefix(TITLE.as_bytes()));
     match title {
-        Some(version) if version == VERSION.as_bytes() => {}
-        Some([b'2'..=b'9', ..] | [b'1', b'0'..=b'9', ..]) => {
+        Some(b"1" | b"2") => {}
+        Some([b'3'..=b'9', ..] | [b'1' | b'2', b'0'..=b'9', ..]) => {
             return Err(KmsError::new("KeyStore.Newer", "the key store is of a newer format"));
         }
         _ => {

@@ -3,15 +3,20 @@
 //! Its master keys are sealed under a root key that lies in a second file or comes from a passphrase. What it
 //! cannot notice at opening is its whole file put back to an older one that was once true.
 
+mod asymmetric;
 mod document;
 mod files;
+mod master_key;
+mod permit;
 mod ring;
 mod root;
 mod service;
 mod store;
 
-pub use ring::{Operation, permitted};
+pub use asymmetric::EncryptAlgorithm;
+pub use permit::{Operation, permitted};
 pub use root::Root;
+pub use service::{KeyFacts, TextKey, data_key_len};
 pub use store::LocalStore;
 
 #[cfg(test)]

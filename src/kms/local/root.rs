@@ -14,7 +14,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::files;
-use super::ring::Version;
+use super::master_key::Version;
 use crate::crypto::{Key, SecretBytes};
 use crate::format::ids::random_bytes;
 use crate::kms::KmsError;
@@ -212,43 +212,56 @@ impl RootKey {
             .is_ok_and(|code| self.hmac(bytes).verify_slice(&code).is_ok())
     }
 
-    /// New material for the master key `key`.
-    pub(super) fn new_version(&self, key: &str, created: i64) -> Result<Version, KmsError> {
+    /// A new version of the master key `key`, of this material.
+    pub(super) fn seal_version(&self, key: &str, created: i64, material: &[u8]) -> Result<Version, KmsError> {
         let id = random_uuid();
+        let sealed = self.seal(&place_of(key, &id), material)?;
+        Ok(Version { id, created, sealed })
+    }
+
+    /// A new version of the symmetric master key `key`.
+    pub(super) fn new_version(&self, key: &str, created: i64) -> Result<Version, KmsError> {
+        self.seal_version(key, created, Key::random().expose())
+    }
+
+    /// The material of a version of the symmetric master key `key`.
+    pub(super) fn open(&self, key: &str, version: &Version) -> Result<Key, KmsError> {
+        Key::from_slice(&self.open_bytes(key, version)?).ok_or_else(|| damaged(key))
+    }
+
+    /// The material of a version of the master key `key`, whatever it is.
+    pub(super) fn open_bytes(&self, key: &str, version: &Version) -> Result<Zeroizing<Vec<u8>>, KmsError> {
+        self.unseal(&place_of(key, &version.id), &version.sealed)
+            .ok_or_else(|| damaged(key))
+    }
+
+    /// Seals `secret`, bound to its place, as base64 of nonce ‖ sealed ‖ tag.
+    fn seal(&self, place: &str, secret: &[u8]) -> Result<String, KmsError> {
         let nonce: [u8; NONCE] = random_bytes();
-        let material = Key::random();
-        let aad = place_of(key, &id);
         let payload = Payload {
-            msg: material.expose(),
-            aad: aad.as_bytes(),
+            msg: secret,
+            aad: place.as_bytes(),
         };
         let sealed = Aes256GcmSiv::new(self.seal.expose().into())
             .encrypt(&nonce.into(), payload)
             .map_err(|_| KmsError::new("InternalFailure", "AES-GCM-SIV refused to seal"))?;
-        Ok(Version {
-            id,
-            created,
-            sealed: BASE64.encode(&[&nonce, &sealed[..]].concat()),
-        })
+        Ok(BASE64.encode(&[&nonce, &sealed[..]].concat()))
     }
 
-    /// The material of a version of the master key `key`.
-    pub(super) fn open(&self, key: &str, version: &Version) -> Result<Key, KmsError> {
-        let damaged = || KmsError::new("KeyStore.Damaged", "the key's material does not open").about(key);
-        let sealed = BASE64.decode(version.sealed.as_bytes()).map_err(|_| damaged())?;
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE>().ok_or_else(damaged)?;
-        let aad = place_of(key, &version.id);
-        let material = Aes256GcmSiv::new(self.seal.expose().into())
-            .decrypt(
-                &(*nonce).into(),
-                Payload {
-                    msg: sealed,
-                    aad: aad.as_bytes(),
-                },
-            )
-            .map_err(|_| damaged())?;
-        Key::from_slice(&Zeroizing::new(material)).ok_or_else(damaged)
+    /// What [`RootKey::seal`] sealed; none if it is something else.
+    fn unseal(&self, place: &str, sealed: &str) -> Option<Zeroizing<Vec<u8>>> {
+        let sealed = BASE64.decode(sealed.as_bytes()).ok()?;
+        let (nonce, msg) = sealed.split_first_chunk::<NONCE>()?;
+        let aad = place.as_bytes();
+        Aes256GcmSiv::new(self.seal.expose().into())
+            .decrypt(&(*nonce).into(), Payload { msg, aad })
+            .ok()
+            .map(Zeroizing::new)
     }
+}
+
+fn damaged(key: &str) -> KmsError {
+    KmsError::new("KeyStore.Damaged", "the key's material does not open").about(key)
 }
 
 /// What sealed material is bound to: both ids have a fixed length.

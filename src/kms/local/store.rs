@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -13,6 +14,8 @@ use super::root::{Root, RootKey};
 use crate::kms::{Clock, KmsError, SystemClock};
 
 const ABSENT: &str = "KeyStore.NotFound";
+/// Seconds until a rotation that could not be written is tried again.
+const ROTATION_PAUSE: i64 = 60;
 
 /// An embedded key store. Cheap to share; each call sees what other processes have changed before it.
 pub struct LocalStore {
@@ -21,6 +24,8 @@ pub struct LocalStore {
     pub(super) root: RootKey,
     pub(super) clock: Arc<dyn Clock>,
     loaded: Mutex<Loaded>,
+    /// Not before this time, in seconds since 1970, this instance tries to rotate.
+    rotate_from: AtomicI64,
 }
 
 /// The store as last read. The file stays open, so that its stamp stays its own.
@@ -95,6 +100,7 @@ impl LocalStore {
             root: keys,
             clock,
             loaded,
+            rotate_from: AtomicI64::new(i64::MIN),
         })
     }
 
@@ -108,8 +114,31 @@ impl LocalStore {
         &self.header.store
     }
 
-    /// The keys as they are on disk now.
+    /// The keys as they are now: on disk, and rotated if they are due. Where a rotation cannot be written, they go on
+    /// with the versions they have: a full disk must not take the data away.
     pub(super) fn ring(&self) -> Result<Arc<Ring>, KmsError> {
+        let (ring, now) = (self.on_disk()?, self.clock.unix());
+        if !ring.rotation_is_due(now) || !self.may_rotate(now) {
+            return Ok(ring);
+        }
+        if let Err(error) = self.update(|_, _| Ok(())) {
+            tracing::warn!("a master key is due for rotation, and cannot be rotated: {error}");
+        }
+        self.on_disk()
+    }
+
+    /// Whether it is this call that tries to rotate; the others do not wait for it.
+    fn may_rotate(&self, now: i64) -> bool {
+        let from = self.rotate_from.load(Ordering::Acquire);
+        let next = now.saturating_add(ROTATION_PAUSE);
+        from <= now
+            && self
+                .rotate_from
+                .compare_exchange(from, next, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
+    }
+
+    fn on_disk(&self) -> Result<Arc<Ring>, KmsError> {
         let mut loaded = self.loaded.lock();
         if Stamp::at(&self.path, ABSENT)? != loaded.stamp {
             *loaded = self.load(loaded.ring.generation)?;
@@ -141,8 +170,8 @@ impl LocalStore {
     pub(super) fn update<T>(&self, change: impl FnOnce(&mut Ring, i64) -> Result<T, KmsError>) -> Result<T, KmsError> {
         let _lock = files::lock(&self.path)?;
         let now = self.clock.unix();
-        let mut ring = Ring::clone(&*self.ring()?);
-        ring.purge(now);
+        let mut ring = Ring::clone(&*self.on_disk()?);
+        ring.advance(now, |key| self.root.new_version(key, now))?;
         let outcome = change(&mut ring, now)?;
         ring.generation = ring.generation.saturating_add(1);
         let bytes = document::write(&self.header, &ring, &self.root)?;

@@ -1,69 +1,14 @@
-//! The embedded key store as a whole: that it is a KMS, and that its file can be neither read nor bent.
+//! Symmetric keys, their states and names, and the store's file.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::files::{self, Existing};
-use super::{LocalStore, Operation, Root, permitted};
+use super::scene::{DAY, Scene, code, context, rewrite};
 use crate::crypto::SecretBytes;
-use crate::format::{DataKeyId, VolumeId, WrappedKey};
-use crate::kms::clock::FakeClock;
-use crate::kms::{EncryptionContext, KeyState, Kms, KmsAdmin, KmsError, NewKey, Remedy};
-
-const DAY: Duration = Duration::from_secs(86_400);
-
-struct Scene {
-    dir: tempfile::TempDir,
-    clock: Arc<FakeClock>,
-    store: LocalStore,
-    key: String,
-}
-
-impl Scene {
-    fn new() -> Scene {
-        let dir = tempfile::tempdir().unwrap();
-        let clock = FakeClock::new();
-        let root = Root::File(dir.path().join("store.root"));
-        let store = LocalStore::create_with(&dir.path().join("store"), &root, clock.clone()).unwrap();
-        let key = store.create_key(&NewKey::default()).unwrap().id;
-        Scene { dir, clock, store, key }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.dir.path().join("store")
-    }
-
-    fn root(&self) -> Root {
-        Root::File(self.dir.path().join("store.root"))
-    }
-
-    fn open(&self) -> Result<LocalStore, KmsError> {
-        LocalStore::open_with(&self.path(), &self.root(), self.clock.clone())
-    }
-
-    fn wrap(&self) -> WrappedKey {
-        self.store.generate_data_key(&self.key, &context()).unwrap().wrapped
-    }
-
-    fn state(&self) -> KeyState {
-        self.store.describe_key(&self.key).unwrap().state
-    }
-}
-
-fn context() -> EncryptionContext {
-    EncryptionContext::data_key(VolumeId([1; 16]), DataKeyId([2; 16]))
-}
-
-fn code<T>(outcome: Result<T, KmsError>) -> String {
-    outcome.err().map_or("ok".to_owned(), |error| error.code().to_owned())
-}
-
-fn rewrite(path: &Path, bytes: &[u8]) {
-    files::publish(files::prepare(path, bytes).unwrap(), path, Existing::Replace).unwrap();
-}
+use crate::format::{VolumeId, WrappedKey};
+use crate::kms::local::{LocalStore, Root, document, files};
+use crate::kms::{EncryptionContext, KeyState, Kms, KmsAdmin, NewKey, Remedy};
 
 #[test]
 fn data_key_comes_back_after_reopening() {
@@ -151,32 +96,6 @@ fn old_versions_unwrap_after_rotation() {
     let versions = store.list_versions(&scene.key).unwrap();
     assert_eq!((versions.len(), &versions[0].id), (2, &version));
     assert_eq!(store.describe_key(&scene.key).unwrap().primary_version, Some(version));
-}
-
-#[test]
-fn table_of_states() {
-    use KeyState::{Disabled, Enabled, PendingDeletion, PendingImport};
-    const SMF: &str = "Rejected.StateModifiedFailed";
-    const DIS: &str = "Rejected.Disabled";
-    const DEL: &str = "Rejected.PendingDeletion";
-    const IMP: &str = "Rejected.PendingImport";
-    let table = [
-        (Operation::Crypto, ["", DIS, DEL, IMP]),
-        (Operation::Rotate, ["", DIS, DEL, IMP]),
-        (Operation::Look, ["", "", "", ""]),
-        (Operation::Describe, ["", "", DEL, ""]),
-        (Operation::Switch, ["", "", SMF, SMF]),
-        (Operation::ScheduleDeletion, ["", "", SMF, ""]),
-        (Operation::CancelDeletion, [SMF, SMF, "", SMF]),
-        (Operation::CreateAlias, ["", "", SMF, ""]),
-        (Operation::UpdateAlias, ["", "", DEL, ""]),
-    ];
-    for (operation, row) in table {
-        for (state, code) in [Enabled, Disabled, PendingDeletion, PendingImport].into_iter().zip(row) {
-            let got = permitted(operation, state).err().unwrap_or("");
-            assert_eq!(got, code, "{operation:?} in {state}");
-        }
-    }
 }
 
 #[test]
@@ -331,7 +250,7 @@ fn instances_that_change_together_lose_nothing() {
 #[test]
 fn crash_before_the_rename_leaves_the_old_store() {
     let scene = Scene::new();
-    let half = files::prepare(&scene.path(), b"kmsfs key store 1\n{\"store").unwrap();
+    let half = files::prepare(&scene.path(), b"kmsfs key store 2\n{\"store").unwrap();
     let (_, left) = half.keep().unwrap();
     assert!(left.exists());
     let store = scene.open().unwrap();
@@ -420,7 +339,7 @@ fn bad_files_are_named_for_what_they_are() {
     assert_eq!(code(scene.open()), "KeyStore.RootNotFound");
     rewrite(&root, b"hello");
     assert_eq!(code(scene.open()), "KeyStore.WrongRoot");
-    rewrite(&scene.path(), b"kmsfs key store 2\n");
+    rewrite(&scene.path(), b"kmsfs key store 3\n");
     assert_eq!(code(scene.open()), "KeyStore.Newer");
     rewrite(&scene.path(), &vec![b'x'; (16 << 20) + 1]);
     assert_eq!(code(scene.open()), "KeyStore.Damaged");
@@ -480,10 +399,10 @@ fn description_is_bounded() {
 proptest! {
     #[test]
     fn random_files_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let header = super::document::read_header(&bytes);
+        let header = document::read_header(&bytes);
         prop_assert!(header.is_err());
-        let mut titled = b"kmsfs key store 1\n".to_vec();
+        let mut titled = b"kmsfs key store 2\n".to_vec();
         titled.extend(&bytes);
-        prop_assert!(super::document::read_header(&titled).is_err());
+        prop_assert!(document::read_header(&titled).is_err());
     }
 }

@@ -1,0 +1,333 @@
+//! One master key as a value: its kind, its state, its versions, and what may be done with it when.
+//! Pure: no clock and no plain key material.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::permit::{Operation, permitted};
+use crate::kms::uuid::is_uuid;
+use crate::kms::{KeyMetadata, KeySpec, KeyState, KeyUsage, KeyVersion, KmsError, NewKey, Rotation, RotationState};
+
+const VERSIONS_MAX: usize = 1000;
+const DESCRIPTION_MAX: usize = 8192;
+const TAGS_MAX: usize = 20;
+const TAG_MAX: usize = 128;
+const DAY: i64 = 86_400;
+/// Seconds between automatic rotations: 7 to 730 days (reference, §1.6).
+const ROTATION: std::ops::RangeInclusive<u64> = 7 * 86_400..=730 * 86_400;
+
+/// A master key. The fields with a default are new in format 2.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MasterKey {
+    pub id: String,
+    description: String,
+    pub spec: KeySpec,
+    #[serde(default = "encrypt")]
+    usage: KeyUsage,
+    state: KeyState,
+    created: i64,
+    /// When it goes, exactly while it is pending deletion.
+    delete_at: Option<i64>,
+    /// Seconds between automatic rotations, while there are some.
+    #[serde(default)]
+    rotation: Option<u64>,
+    /// What its owner says about the protection from deletion, exactly while it is on.
+    #[serde(default)]
+    protection: Option<String>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+    /// Oldest first; of a symmetric key the last one is the primary. Never empty.
+    versions: Vec<Version>,
+}
+
+/// One generation of key material, sealed under the store's root key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Version {
+    pub id: String,
+    pub created: i64,
+    /// Base64 of nonce ‖ sealed material ‖ tag. The material is 32 bytes, or a private key as PKCS#8.
+    pub sealed: String,
+}
+
+impl Version {
+    pub(super) fn facts(&self) -> KeyVersion {
+        KeyVersion {
+            id: self.id.clone(),
+            created: self.created,
+        }
+    }
+}
+
+/// Of format 1, in which all keys were symmetric.
+fn encrypt() -> KeyUsage {
+    KeyUsage::Encrypt
+}
+
+impl MasterKey {
+    /// A key as `new` asks for it.
+    ///
+    /// # Errors
+    /// As [`check_new`].
+    pub(super) fn new(id: String, new: &NewKey, first: Version) -> Result<MasterKey, KmsError> {
+        Ok(MasterKey {
+            id,
+            description: new.description.clone(),
+            spec: new.spec,
+            usage: check_new(new)?,
+            state: KeyState::Enabled,
+            created: first.created,
+            delete_at: None,
+            rotation: new.rotation,
+            protection: None,
+            tags: BTreeMap::new(),
+            versions: vec![first],
+        })
+    }
+
+    pub(super) fn permit(&self, operation: Operation) -> Result<(), KmsError> {
+        permitted(operation, self.state)
+            .map_err(|code| KmsError::new(code, format!("the key's state is {}", self.state)).about(&*self.id))
+    }
+
+    /// Whether it may now wrap and unwrap.
+    pub(super) fn permit_symmetric(&self) -> Result<(), KmsError> {
+        self.permit(Operation::Crypto)?;
+        match self.is_symmetric() {
+            true => Ok(()),
+            false => Err(self.not_made_for_this()),
+        }
+    }
+
+    /// Whether its private or public half may now be used, by an action of keys for `usage` if it is for one.
+    pub(super) fn permit_asymmetric(&self, usage: Option<KeyUsage>) -> Result<(), KmsError> {
+        self.permit(Operation::Crypto)?;
+        match !self.is_symmetric() && usage.is_none_or(|usage| usage == self.usage) {
+            true => Ok(()),
+            false => Err(self.not_made_for_this()),
+        }
+    }
+
+    fn not_made_for_this(&self) -> KmsError {
+        let message = format!("a key of kind {} for {} cannot do this", self.spec, self.usage.as_str());
+        KmsError::new("UnsupportedOperation", message).about(&*self.id)
+    }
+
+    pub(super) fn is_symmetric(&self) -> bool {
+        self.spec == KeySpec::Aes256
+    }
+
+    /// The version that wraps. Asymmetric keys have none.
+    pub(super) fn primary(&self) -> Option<&Version> {
+        self.versions.last().filter(|_| self.is_symmetric())
+    }
+
+    pub(super) fn version(&self, id: &str) -> Result<&Version, KmsError> {
+        let found = self.versions.iter().find(|version| version.id == id);
+        found.ok_or_else(|| {
+            let message = format!("the key has no version {}", id.escape_debug());
+            KmsError::new("Forbidden.KeyVersionNotFound", message).about(&*self.id)
+        })
+    }
+
+    pub(super) fn has_version(&self, id: &str) -> bool {
+        self.versions.iter().any(|version| version.id == id)
+    }
+
+    /// Newest first, as Alibaba lists them.
+    pub(super) fn versions(&self) -> impl Iterator<Item = &Version> {
+        self.versions.iter().rev()
+    }
+
+    pub(super) fn tags(&self) -> &BTreeMap<String, String> {
+        &self.tags
+    }
+
+    pub(super) fn protection(&self) -> Option<&str> {
+        self.protection.as_deref()
+    }
+
+    pub(super) fn metadata(&self) -> KeyMetadata {
+        KeyMetadata {
+            id: self.id.clone(),
+            state: self.state,
+            spec: self.spec.to_string(),
+            usage: self.usage.as_str().to_owned(),
+            description: self.description.clone(),
+            created: self.created,
+            primary_version: self.primary().map(|version| version.id.clone()),
+            last_rotation: self.versions.last().map(|version| version.created),
+            delete_date: self.delete_at,
+            rotation: self.rotation_facts(),
+        }
+    }
+
+    fn rotation_facts(&self) -> Rotation {
+        let state = match (self.rotation, self.state) {
+            (None, _) => RotationState::Disabled,
+            (Some(_), KeyState::Enabled) => RotationState::Enabled,
+            (Some(_), _) => RotationState::Suspended,
+        };
+        Rotation {
+            state,
+            interval: self.rotation,
+            next: self.next_rotation(),
+        }
+    }
+
+    fn next_rotation(&self) -> Option<i64> {
+        let interval = i64::try_from(self.rotation?).unwrap_or(i64::MAX);
+        Some(self.versions.last()?.created.saturating_add(interval))
+    }
+
+    /// Whether it must have a new version now. A key whose versions are full goes on with the last one.
+    pub(super) fn rotation_is_due(&self, now: i64) -> bool {
+        self.state == KeyState::Enabled
+            && self.versions.len() < VERSIONS_MAX
+            && self.next_rotation().is_some_and(|next| next <= now)
+    }
+
+    pub(super) fn is_gone(&self, now: i64) -> bool {
+        self.delete_at.is_some_and(|at| at <= now)
+    }
+
+    pub(super) fn is_sound(&self) -> bool {
+        is_uuid(&self.id)
+            && check_description(&self.description).is_ok()
+            && self.spec.can(self.usage)
+            && self.delete_at.is_some() == (self.state == KeyState::PendingDeletion)
+            && check_rotation(self.spec, self.rotation).is_ok()
+            && self
+                .protection
+                .as_deref()
+                .is_none_or(|text| check_description(text).is_ok())
+            && self.tags.len() <= TAGS_MAX
+            && self.tags.iter().all(|(key, value)| check_tag(key, value).is_ok())
+            && (1..=VERSIONS_MAX).contains(&self.versions.len())
+            && self.versions.iter().all(|version| is_uuid(&version.id))
+    }
+}
+
+/// What changes a key.
+impl MasterKey {
+    pub(super) fn add_version(&mut self, version: Version) -> Result<(), KmsError> {
+        self.permit(Operation::Rotate)?;
+        super::ring::limit(self.versions.len(), VERSIONS_MAX, "versions of one key")?;
+        self.versions.push(version);
+        Ok(())
+    }
+
+    pub(super) fn set_rotation(&mut self, interval: Option<u64>) -> Result<(), KmsError> {
+        self.permit(Operation::Rotate)?;
+        check_rotation(self.spec, interval)?;
+        self.rotation = interval;
+        Ok(())
+    }
+
+    pub(super) fn switch(&mut self, enabled: bool) -> Result<(), KmsError> {
+        self.permit(Operation::Switch)?;
+        self.state = if enabled { KeyState::Enabled } else { KeyState::Disabled };
+        Ok(())
+    }
+
+    pub(super) fn schedule_deletion(&mut self, days: u32, now: i64) -> Result<(), KmsError> {
+        if !(7..=366).contains(&days) {
+            let message = format!("{days} days until deletion; 7 to 366 are possible");
+            return Err(KmsError::new("InvalidParameter", message));
+        }
+        self.permit(Operation::ScheduleDeletion)?;
+        if self.protection.is_some() {
+            let message = "the key is protected from deletion";
+            return Err(KmsError::new("Rejected.StateModifiedFailed", message));
+        }
+        self.state = KeyState::PendingDeletion;
+        self.delete_at = Some(now.saturating_add(i64::from(days) * DAY));
+        Ok(())
+    }
+
+    pub(super) fn cancel_deletion(&mut self) -> Result<(), KmsError> {
+        self.permit(Operation::CancelDeletion)?;
+        self.state = KeyState::Enabled;
+        self.delete_at = None;
+        Ok(())
+    }
+
+    pub(super) fn set_protection(&mut self, protection: Option<String>) -> Result<(), KmsError> {
+        self.permit(Operation::Describe)?;
+        check_description(protection.as_deref().unwrap_or_default())?;
+        self.protection = protection;
+        Ok(())
+    }
+
+    pub(super) fn set_description(&mut self, description: &str) -> Result<(), KmsError> {
+        self.permit(Operation::Describe)?;
+        check_description(description)?;
+        description.clone_into(&mut self.description);
+        Ok(())
+    }
+
+    /// Adds tags; one that is there gets the new value.
+    pub(super) fn tag(&mut self, tags: &BTreeMap<String, String>) -> Result<(), KmsError> {
+        self.permit(Operation::Describe)?;
+        for (key, value) in tags {
+            check_tag(key, value)?;
+            self.tags.insert(key.clone(), value.clone());
+        }
+        super::ring::limit(self.tags.len().saturating_sub(1), TAGS_MAX, "tags on this key")
+    }
+
+    /// Takes tags away; one that is not there does not matter.
+    pub(super) fn untag(&mut self, keys: &[String]) -> Result<(), KmsError> {
+        self.permit(Operation::Describe)?;
+        self.tags.retain(|key, _| !keys.contains(key));
+        Ok(())
+    }
+}
+
+/// What the key that `new` asks for is for, if it can be made.
+///
+/// # Errors
+/// `InvalidParameter`, `UnsupportedOperation`, `Rejected.UnsupportedOperation`.
+pub(super) fn check_new(new: &NewKey) -> Result<KeyUsage, KmsError> {
+    let usage = new.usage.unwrap_or_else(|| new.spec.default_usage());
+    if !new.spec.can(usage) {
+        let message = format!("a key of kind {} cannot be for {}", new.spec, usage.as_str());
+        return Err(KmsError::new("UnsupportedOperation", message));
+    }
+    check_description(&new.description)?;
+    check_rotation(new.spec, new.rotation)?;
+    Ok(usage)
+}
+
+fn check_rotation(spec: KeySpec, interval: Option<u64>) -> Result<(), KmsError> {
+    let Some(interval) = interval else { return Ok(()) };
+    if spec != KeySpec::Aes256 {
+        let message = format!("a key of kind {spec} has no primary version that could be rotated by itself");
+        return Err(KmsError::new("Rejected.UnsupportedOperation", message));
+    }
+    if !ROTATION.contains(&interval) {
+        let message = format!("{interval} seconds between rotations; 7 to 730 days are possible");
+        return Err(KmsError::new("InvalidParameter", message));
+    }
+    Ok(())
+}
+
+fn check_description(text: &str) -> Result<(), KmsError> {
+    if text.chars().count() > DESCRIPTION_MAX {
+        let message = format!("the description is longer than {DESCRIPTION_MAX} characters");
+        return Err(KmsError::new("InvalidParameter", message));
+    }
+    Ok(())
+}
+
+/// The rules of §1.6.
+fn check_tag(key: &str, value: &str) -> Result<(), KmsError> {
+    let short = |text: &str| text.chars().count() <= TAG_MAX;
+    if key.is_empty() || !short(key) || !short(value) || key.starts_with("aliyun") || key.starts_with("acs:") {
+        let message = "a tag is a key and a value of up to 128 characters each; the key is not empty and does not begin with aliyun or acs:";
+        return Err(KmsError::new("InvalidParameter", message).about(key.escape_debug().to_string()));
+    }
+    Ok(())
+}
