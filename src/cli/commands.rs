@@ -1,9 +1,11 @@
 //! The commands and what each takes.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::PassphraseSource;
 use super::options::{KmsOptions, MountOptions, VolumeOptions};
 
 /// An encrypted directory whose keys a key management service controls.
@@ -36,6 +38,8 @@ pub enum Command {
     Unlock(MountpointArgs),
     /// Make and manage master keys
     Key(KeyArgs),
+    /// Be a KMS: the embedded key store behind Alibaba Cloud KMS's wire protocol, for development and tests
+    Kms(KmsArgs),
     /// Print the completions of a shell
     #[command(hide = true)]
     Completions(CompletionsArgs),
@@ -199,6 +203,59 @@ pub enum KeyCommand {
         #[arg(value_name = "KEY")]
         key: String,
     },
+}
+
+/// `kmsfs kms`
+#[derive(Debug, Args)]
+pub struct KmsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: KmsCommand,
+}
+
+/// What a KMS of one's own can do.
+#[derive(Debug, Subcommand)]
+pub enum KmsCommand {
+    /// Serve until SIGTERM or SIGINT; the first line on standard output says where
+    Serve(KmsServeArgs),
+}
+
+/// `kmsfs kms serve`
+#[derive(Debug, Args)]
+pub struct KmsServeArgs {
+    /// Where to listen, on this host only: plain data keys travel unencrypted. Port 0 picks one
+    #[arg(long, value_name = "ADDR", value_parser = loopback)]
+    pub listen: SocketAddr,
+    /// The key store, made if it is not there
+    #[arg(long, value_name = "PATH")]
+    pub store: PathBuf,
+    /// Who may ask: a line `ID SECRET [SECURITY-TOKEN]` for each [default: a file beside the store, made with one
+    /// random access key]
+    #[arg(long, value_name = "FILE")]
+    pub access_keys: Option<PathBuf>,
+    /// The region to be
+    #[arg(long, value_name = "REGION", default_value = "cn-hangzhou")]
+    pub region: String,
+    /// Where to take faults and show counters, on this host only; the second line on standard output says where
+    #[arg(long, value_name = "ADDR", value_parser = loopback)]
+    pub admin: Option<SocketAddr>,
+    /// Where the key store's passphrase is read from: a file, an open descriptor, or a systemd credential
+    #[arg(long, value_name = "FILE|fd:N|credential:NAME", value_parser = PassphraseSource::parser())]
+    pub passphrase_file: Option<PassphraseSource>,
+}
+
+/// An address of this host only.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let text = text.replace("localhost:", "127.0.0.1:");
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| "an address is 127.0.0.1:PORT or [::1]:PORT".to_owned())?;
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => {
+            Err("only addresses of this host (127.0.0.1, [::1]): plain data keys would cross the network".to_owned())
+        }
+    }
 }
 
 /// `kmsfs completions`

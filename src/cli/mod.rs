@@ -9,7 +9,8 @@ mod options;
 mod values;
 
 pub use commands::{
-    Cli, Command, CompletionsArgs, InitArgs, KeyArgs, KeyCommand, MountArgs, MountpointArgs, StatusArgs,
+    Cli, Command, CompletionsArgs, InitArgs, KeyArgs, KeyCommand, KmsArgs, KmsCommand, KmsServeArgs, MountArgs,
+    MountpointArgs, StatusArgs,
 };
 pub use complaint::Complaint;
 pub use helper::HelperArgs;

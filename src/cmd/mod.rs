@@ -12,6 +12,7 @@ mod holders;
 mod init;
 mod key;
 mod keystore;
+mod kms;
 mod kms_client;
 mod launch;
 mod lock;

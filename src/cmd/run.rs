@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use super::{Exit, Failure, completions, helper, init, key, lock, mount, out, status, umount};
+use super::{Exit, Failure, completions, helper, init, key, kms, lock, mount, out, status, umount};
 use crate::cli::{Cli, Command, Complaint};
 use crate::config::Sources;
 
@@ -40,6 +40,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
         Command::Lock(args) => lock::lock(&args, &sources),
         Command::Unlock(args) => lock::unlock(&args, &sources),
         Command::Key(args) => key::run(args, &sources),
+        Command::Kms(args) => kms::run(args, &sources),
         Command::Completions(args) => completions::run(&args),
     }
 }

@@ -6,6 +6,7 @@ pub mod api;
 pub mod blob;
 pub mod clock;
 pub mod context;
+pub mod emulator;
 pub mod error;
 pub mod local;
 #[cfg(test)]

@@ -1,0 +1,102 @@
+//! `kmsfs kms serve`: the embedded key store behind Alibaba Cloud KMS's own wire protocol, for development and tests.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::log::{self, Target};
+use super::{Exit, Failure, keystore, out};
+use crate::cli::{KmsArgs, KmsCommand, KmsOptions, KmsServeArgs};
+use crate::config::{KmsSettings, Sources};
+use crate::kms::emulator::{AccessKeyError, AccessKeys, Emulator, Listeners};
+
+/// Does what `kmsfs kms …` was told.
+pub fn run(args: KmsArgs, sources: &Sources) -> Result<(), Failure> {
+    match args.command {
+        KmsCommand::Serve(args) => serve(args, sources),
+    }
+}
+
+fn serve(args: KmsServeArgs, sources: &Sources) -> Result<(), Failure> {
+    check_region(&args.region)?;
+    log::start(Target::Stderr)?;
+    let options = KmsOptions {
+        kms: Some("local".to_owned()),
+        key_store: Some(args.store),
+        passphrase_file: args.passphrase_file,
+        ..KmsOptions::default()
+    };
+    let settings = KmsSettings::resolve(options, sources)?;
+    let store = keystore::open_or_create(&settings)?;
+    let keys = access_keys(args.access_keys.as_deref(), &settings.key_store)?;
+    if let Err(errno) = crate::sys::memory::harden_process() {
+        tracing::warn!("the memory of this process is not kept out of core dumps: {errno}");
+    }
+    let listeners = Listeners::bind(args.listen, args.admin).map_err(|(address, error)| {
+        let what = format!("{address} cannot be listened on: {}", super::failure::reason(&error));
+        Failure::new(Exit::Busy, what, "choose another port; 0 takes one that is free")
+    })?;
+    let internal = |error: std::io::Error| Failure::internal(format!("the emulator cannot serve: {error}"));
+    out::line(&format!("listening on http://{}", listeners.kms().map_err(internal)?))?;
+    if let Some(address) = listeners.admin().map_err(internal)? {
+        out::line(&format!("admin on http://{address}"))?;
+    }
+    let emulator = Emulator::new(store, keys, &args.region);
+    listeners.serve(emulator, stopped()).map_err(internal)
+}
+
+/// Ready when somebody wants it to end.
+fn stopped() -> impl Future<Output = ()> {
+    async {
+        let of = |kind| async move {
+            match signal(kind) {
+                Ok(mut signal) => {
+                    Signal::recv(&mut signal).await;
+                }
+                Err(error) => {
+                    tracing::warn!("a signal cannot be waited for: {error}");
+                    std::future::pending().await
+                }
+            }
+        };
+        tokio::select! {
+            () = of(SignalKind::terminate()) => {}
+            () = of(SignalKind::interrupt()) => {}
+        }
+    }
+}
+
+fn access_keys(named: Option<&Path>, store: &Path) -> Result<AccessKeys, Failure> {
+    let keys = match named {
+        Some(path) => AccessKeys::read(path),
+        None => {
+            let mut name = store.to_owned().into_os_string();
+            name.push(".access-keys");
+            let path = PathBuf::from(name);
+            let keys = AccessKeys::read_or_create(&path);
+            tracing::info!("the access keys are in {}", path.display());
+            keys
+        }
+    };
+    keys.map_err(|error| match error {
+        AccessKeyError::Io { path, source } => Failure::io("reading the access keys in", &path, &source),
+        AccessKeyError::Line { .. } => Failure::new(
+            Exit::Usage,
+            error.to_string(),
+            "write a line for each access key: ID SECRET [SECURITY-TOKEN]",
+        ),
+    })
+}
+
+fn check_region(region: &str) -> Result<(), Failure> {
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    match !region.is_empty() && region.len() <= 64 && region.bytes().all(good) {
+        true => Ok(()),
+        false => Err(Failure::new(
+            Exit::Usage,
+            format!("{region:?} is not the name of a region"),
+            "name one as cn-hangzhou is named",
+        )),
+    }
+}

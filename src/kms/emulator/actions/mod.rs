@@ -1,0 +1,13 @@
+//! The actions of the API, a file for each group, and the table in which each stands once.
+
+mod aliases;
+mod arguments;
+mod asymmetric;
+mod keys;
+mod states;
+mod symmetric;
+mod table;
+mod versions;
+
+pub(super) use arguments::{Arguments, House};
+pub(super) use table::{Action, find};
