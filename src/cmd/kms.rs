@@ -1,6 +1,5 @@
 //! `kmsfs kms serve`: the embedded key store behind Alibaba Cloud KMS's own wire protocol, for development and tests.
 
-use std::future::Future;
 use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -21,6 +20,7 @@ pub fn run(args: KmsArgs, sources: &Sources) -> Result<(), Failure> {
 fn serve(args: KmsServeArgs, sources: &Sources) -> Result<(), Failure> {
     check_region(&args.region)?;
     log::start(Target::Stderr)?;
+    #[allow(clippy::needless_update)] // What else there is concerns other KMSs.
     let options = KmsOptions {
         kms: Some("local".to_owned()),
         key_store: Some(args.store),
@@ -47,23 +47,21 @@ fn serve(args: KmsServeArgs, sources: &Sources) -> Result<(), Failure> {
 }
 
 /// Ready when somebody wants it to end.
-fn stopped() -> impl Future<Output = ()> {
-    async {
-        let of = |kind| async move {
-            match signal(kind) {
-                Ok(mut signal) => {
-                    Signal::recv(&mut signal).await;
-                }
-                Err(error) => {
-                    tracing::warn!("a signal cannot be waited for: {error}");
-                    std::future::pending().await
-                }
+async fn stopped() {
+    let of = |kind| async move {
+        match signal(kind) {
+            Ok(mut signal) => {
+                Signal::recv(&mut signal).await;
             }
-        };
-        tokio::select! {
-            () = of(SignalKind::terminate()) => {}
-            () = of(SignalKind::interrupt()) => {}
+            Err(error) => {
+                tracing::warn!("a signal cannot be waited for: {error}");
+                std::future::pending().await
+            }
         }
+    };
+    tokio::select! {
+        () = of(SignalKind::terminate()) => {}
+        () = of(SignalKind::interrupt()) => {}
     }
 }
 
