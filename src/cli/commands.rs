@@ -75,6 +75,13 @@ pub struct MountArgs {
     /// Bring what a crash has left in the journal to its places, which takes no key, and stop
     #[arg(long, conflicts_with_all = ["mountpoint", "init", "foreground", "read_only"])]
     pub recover_only: bool,
+    /// Scratch space at DIR for temporary files: its key is in memory only, and nothing can be read after unmount,
+    /// crash or lock
+    #[arg(long, conflicts_with_all = ["mountpoint", "init", "recover_only", "read_only", "key_id", "overwrite"])]
+    pub ephemeral: bool,
+    /// Where an ephemeral mount stores what it holds until it ends [default: in DIR itself, below the mount]
+    #[arg(long, value_name = "DIR", requires = "ephemeral")]
+    pub backing_dir: Option<PathBuf>,
     /// Stay in the foreground, log to standard error, tell systemd when ready
     #[arg(long)]
     pub foreground: bool,

@@ -8,13 +8,13 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "mount.kmsfs", version, max_term_width = 110)]
 pub struct HelperArgs {
-    /// The volume
+    /// The volume; anything, as `none`, with the option `ephemeral`
     #[arg(value_name = "SPEC")]
     pub spec: PathBuf,
     /// Where it is to be seen; the same as SPEC to mount it over itself
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
-    /// Options of mount(8), and the ones of `kmsfs mount` by their names
+    /// Options of mount(8), the ones of `kmsfs mount` by their names, and `ephemeral`
     #[arg(short = 'o', value_name = "OPT,…", value_delimiter = ',')]
     pub options: Vec<String>,
     /// Pass over options that nobody knows

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::handler::MountHandler;
-use super::{Exit, Failure, dead, init, keystore, kms_client, recover};
+use super::spool::Spool;
+use super::{Exit, Failure, dead, ephemeral, init, keystore, kms_client, recover};
 use crate::config::{KernelOption, KmsSettings, MountSettings, NewVolume};
 use crate::control::Handler;
 use crate::format::Geometry;
@@ -55,16 +56,37 @@ pub struct Mounted {
     pub notes: Vec<String>,
 }
 
+/// A volume to be mounted.
+pub struct Origin {
+    /// Its directory, opened before anything lies over it.
+    pub root: File,
+    /// Who wrapped its keys.
+    pub kms: Arc<dyn Kms>,
+    /// Of which kind that is.
+    pub kind: KmsKind,
+    /// What goes when the mount ends.
+    pub spool: Option<Spool>,
+    /// What the user should read.
+    pub notes: Vec<String>,
+}
+
 /// Mounts a volume, after making it if that was asked for.
 ///
 /// # Errors
 /// Why it is not mounted.
 pub fn mount(settings: &MountSettings) -> Result<Mounted, Failure> {
     let dir = &settings.backing;
-    // Opened before anything lies over it.
-    let root = File::from(dead::open_below(dir)?);
-    let mut notes = create_if_asked(settings, &root)?;
-    let (kms, kind) = kms_of(settings, &root)?;
+    let origin = match settings.ephemeral {
+        true => ephemeral::origin(settings)?,
+        false => stored(settings)?,
+    };
+    let Origin {
+        root,
+        kms,
+        kind,
+        spool,
+        mut notes,
+    } = origin;
     let volume = Volume::open(OwnedFd::from(root), Arc::clone(&kms), opening(settings, kind));
     let volume = Arc::new(volume.map_err(|error| Failure::volume(dir, error))?);
     if let Some(note) = recover::note(dir, volume.store.recovery()) {
@@ -79,6 +101,11 @@ pub fn mount(settings: &MountSettings) -> Result<Mounted, Failure> {
     let handler = Arc::new(MountHandler::new(settings, kms, Arc::clone(&fs), session.caches()));
     let wait = move || {
         let served = session.join();
+        if spool.is_some() {
+            // Nothing of it is needed any more. It is removed here.
+            drop(spool);
+            return served;
+        }
         // What is committed only now gets its name only now. An error comes again from `close`.
         let _ = volume.store.commit_all();
         fs.promote();
@@ -88,6 +115,20 @@ pub fn mount(settings: &MountSettings) -> Result<Mounted, Failure> {
     Ok(Mounted {
         handler,
         wait: Box::new(wait),
+        notes,
+    })
+}
+
+/// The volume that lies in a directory.
+fn stored(settings: &MountSettings) -> Result<Origin, Failure> {
+    let root = File::from(dead::open_below(&settings.backing)?);
+    let notes = create_if_asked(settings, &root)?;
+    let (kms, kind) = kms_of(settings, &root)?;
+    Ok(Origin {
+        root,
+        kms,
+        kind,
+        spool: None,
         notes,
     })
 }
@@ -115,7 +156,7 @@ fn opening(settings: &MountSettings, kind: KmsKind) -> Opening {
     let descriptors = limits::raise_descriptors();
     let pool = match kind {
         // It answers in microseconds: a pool would cost more than it saves.
-        KmsKind::Local => 0,
+        KmsKind::Local | KmsKind::Ephemeral => 0,
         KmsKind::Alibaba => keys::Settings::default().pool,
     };
     let keys = keys::Settings {
@@ -127,6 +168,7 @@ fn opening(settings: &MountSettings, kind: KmsKind) -> Opening {
     };
     Opening {
         read_only: settings.read_only,
+        volatile: settings.ephemeral,
         keys,
         max_busy: (descriptors / 4).clamp(64, 4096) as usize,
         journal_bytes: settings.journal_size,

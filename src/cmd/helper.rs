@@ -13,6 +13,8 @@ use crate::config::{MountSettings, Sources, is_mount_option};
 /// The exit codes of mount(8), which are not kmsfs's own.
 const USAGE: u8 = 1;
 const NOT_MOUNTED: u8 = 32;
+/// What makes a mount an ephemeral one, behind `-o`.
+const EPHEMERAL: &str = "ephemeral";
 
 /// Whether the program was called as the helper.
 pub fn is_called(program: &OsStr) -> bool {
@@ -58,19 +60,23 @@ fn for_mount(failure: Failure) -> Failure {
 }
 
 fn translated(args: &HelperArgs) -> Result<MountArgs, Failure> {
+    let ephemeral = args.options.iter().any(|item| item == EPHEMERAL);
     let options: Vec<&str> = args
         .options
         .iter()
         .map(String::as_str)
-        .filter(|item| !args.sloppy || is_mount_option(item))
+        .filter(|item| *item != EPHEMERAL && (!args.sloppy || is_mount_option(item)))
         .collect();
     let mut words: Vec<OsString> = vec![
         "kmsfs".into(),
         "mount".into(),
         format!("-o{}", options.join(",")).into(),
     ];
+    if ephemeral {
+        words.push("--ephemeral".into());
+    }
     words.push("--".into());
-    if args.spec != args.dir {
+    if !ephemeral && args.spec != args.dir {
         words.push(args.spec.clone().into());
     }
     words.push(args.dir.clone().into());
@@ -102,6 +108,13 @@ mod tests {
         assert_eq!(args.options, ["rw", "_netdev", "noexec", "key_ttl=1m"]);
         let args = translate(&["/disk", "/data", "-o", "ro"]);
         assert_eq!(args.mountpoint.as_deref(), Some(Path::new("/data")));
+    }
+
+    #[test]
+    fn ephemeral_needs_no_volume() {
+        let args = translate(&["none", "/scratch", "-o", "rw,ephemeral"]);
+        assert!(args.ephemeral);
+        assert_eq!(args.dir, Path::new("/scratch"));
     }
 
     #[test]

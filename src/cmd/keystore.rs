@@ -18,10 +18,15 @@ pub fn open(settings: &KmsSettings) -> Result<LocalStore, Failure> {
     let root = root(settings)?;
     // After the passphrase is read: an inherited descriptor can be opened again only by a process that may be
     // looked into.
+    keep_out_of_dumps();
+    Ok(LocalStore::open(&settings.key_store, &root)?)
+}
+
+/// Keeps the memory of this process, which is about to hold keys, out of core dumps.
+pub fn keep_out_of_dumps() {
     if let Err(errno) = crate::sys::memory::harden_process() {
         tracing::warn!("the memory of this process is not kept out of core dumps: {errno}");
     }
-    Ok(LocalStore::open(&settings.key_store, &root)?)
 }
 
 /// Opens the key store, or makes it if it is not there.

@@ -15,6 +15,7 @@ use crate::kms::KmsService;
 pub fn open(settings: &KmsSettings) -> Result<Arc<dyn KmsService>, Failure> {
     match settings.kind {
         KmsKind::Local => Ok(Arc::new(keystore::open(settings)?)),
+        KmsKind::Ephemeral => Err(Failure::internal("an ephemeral mount has no KMS to open")),
         KmsKind::Alibaba => Err(unspoken("the master keys are in Alibaba Cloud KMS")),
     }
 }
@@ -26,7 +27,7 @@ pub fn open(settings: &KmsSettings) -> Result<Arc<dyn KmsService>, Failure> {
 pub fn open_or_create(settings: &KmsSettings) -> Result<Arc<dyn KmsService>, Failure> {
     match settings.kind {
         KmsKind::Local => Ok(Arc::new(keystore::open_or_create(settings)?)),
-        KmsKind::Alibaba => open(settings),
+        KmsKind::Alibaba | KmsKind::Ephemeral => open(settings),
     }
 }
 
@@ -37,6 +38,14 @@ pub fn open_or_create(settings: &KmsSettings) -> Result<Arc<dyn KmsService>, Fai
 pub fn of_volume(settings: &KmsSettings, dir: &Path, descriptor: &Descriptor) -> Result<Arc<dyn KmsService>, Failure> {
     match descriptor.kms {
         KmsKind::Local => Ok(Arc::new(keystore::open(settings)?)),
+        KmsKind::Ephemeral => Err(Failure::new(
+            Exit::KeyDenied,
+            format!(
+                "{} was the store of an ephemeral mount, whose key is gone",
+                dir.display()
+            ),
+            "remove it: nobody can read it any more",
+        )),
         KmsKind::Alibaba => Err(unspoken(&format!(
             "{}: its master key is in Alibaba Cloud KMS",
             dir.display()

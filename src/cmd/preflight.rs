@@ -43,7 +43,9 @@ pub fn check(mut settings: MountSettings) -> Result<MountSettings, Failure> {
     if !dead {
         check_mountpoint(&settings, &mounts)?;
     }
-    check_not_locked(&settings.mountpoint)?;
+    if !settings.ephemeral {
+        check_not_locked(&settings.mountpoint)?;
+    }
     check_fuse(settings.allow_other)?;
     Ok(settings)
 }

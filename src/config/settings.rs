@@ -109,6 +109,8 @@ pub struct MountSettings {
     /// Where it is to be seen, absolute; the same as `backing` to mount over itself.
     #[serde(with = "path_bytes")]
     pub mountpoint: PathBuf,
+    /// No volume, but scratch space, whose private directory is made in `backing`.
+    pub ephemeral: bool,
     /// Make an empty directory a volume first, of this kind.
     pub init: Option<NewVolume>,
     /// Stay in the foreground.
@@ -146,11 +148,19 @@ impl MountSettings {
         let options = sources.complete(args.mount.over(parse(&behind.own)?))?;
         let volume = NewVolume::resolve(args.volume.over(parse(&behind.own)?), sources)?;
         let kms = KmsSettings::resolve(args.kms.over(parse(&behind.own)?), sources)?;
-        let backing = absolute(args.dir)?;
-        let mountpoint = args.mountpoint.map_or_else(|| Ok(backing.clone()), absolute)?;
+        let dir = absolute(args.dir)?;
+        // Of an ephemeral mount the mount point is what has to be said.
+        let other = if args.ephemeral {
+            args.backing_dir
+        } else {
+            args.mountpoint
+        };
+        let other = other.map_or_else(|| Ok(dir.clone()), absolute)?;
+        let (backing, mountpoint) = if args.ephemeral { (other, dir) } else { (dir, other) };
         Ok(Self {
             backing,
             mountpoint,
+            ephemeral: args.ephemeral,
             init: args.init.then_some(volume),
             foreground: args.foreground,
             read_only: options.read_only.unwrap_or(false),

@@ -77,6 +77,8 @@ pub enum KmsKind {
     Local,
     /// Alibaba Cloud KMS.
     Alibaba,
+    /// None: the key was in the memory of the process that made the volume, and is gone with it.
+    Ephemeral,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -145,7 +145,10 @@ impl Fs {
     /// As fsync(2).
     pub fn sync_directory(&self, handle: u64) -> Result<()> {
         let handle = self.handles.directory(handle)?;
-        Ok(rustix::fs::fsync(self.directory(&handle.inode)?)?)
+        match self.volume.volatile {
+            true => Ok(()),
+            false => Ok(rustix::fs::fsync(self.directory(&handle.inode)?)?),
+        }
     }
 }
 

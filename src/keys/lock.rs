@@ -39,6 +39,7 @@ impl Keyring {
     pub fn lock(&self) -> bool {
         let inner = &*self.inner;
         let dying = inner.take_everything();
+        inner.source.locked();
         let deadline = Instant::now() + LAST_USES;
         for key in &dying {
             while key.strong_count() > 0 {

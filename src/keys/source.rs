@@ -105,6 +105,11 @@ impl Source {
         self.counted(self.kms.decrypt(wrapped, &context))
     }
 
+    /// Tells the KMS that the volume was locked.
+    pub(super) fn locked(&self) {
+        self.kms.volume_locked();
+    }
+
     fn counted<T>(&self, outcome: Result<T, KmsError>) -> Result<T, KeyError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         match &outcome {

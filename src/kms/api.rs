@@ -51,6 +51,10 @@ pub trait Kms: Send + Sync {
     /// # Errors
     /// [`KmsError`].
     fn describe_key(&self, key: &str) -> Result<KeyMetadata, KmsError>;
+
+    /// The volume was locked. A KMS that lives in this process wipes its own key then, for good; to any other it
+    /// means nothing.
+    fn volume_locked(&self) {}
 }
 
 /// What a master key made or opened directly, and which one it was.

@@ -152,6 +152,7 @@ const TABLE: &[Rule] = {
         rule("Kms.Timeout", Unreachable, Backoff, "check the network and the KMS endpoint"),
         rule("Kms.BadAnswer", Unreachable, Backoff, "check the endpoint: what answered does not speak the KMS API"),
         rule("Kms.WrongKey", Rejected, Never, "the KMS gave a key that was not asked for; do not trust this endpoint"),
+        rule("Ephemeral.Destroyed", Gone, Never, "unmount it: what it held cannot be read any more; and mount a new one"),
         // The embedded key store.
         rule("KeyStore.NotFound", Misconfigured, Never, "name the store with --key-store, or make one with `kmsfs key create`"),
         rule("KeyStore.Exists", Misconfigured, Never, "use the store that is there, or name another place"),

@@ -7,6 +7,7 @@ pub mod blob;
 pub mod clock;
 pub mod context;
 pub mod emulator;
+pub mod ephemeral;
 pub mod error;
 pub mod local;
 #[cfg(test)]

@@ -107,6 +107,7 @@ impl Content {
     pub(super) fn sync_place(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
         let result = match snapshot.needs {
             Needs::Nothing => return Ok(()),
+            _ if self.shared.settings.volatile => Ok(()),
             Needs::Data => self.file.sync_data(),
             Needs::All => self.file.sync_all(),
         };
@@ -185,7 +186,13 @@ impl Content {
     fn write_head(&self, snapshot: &Snapshot, image: &[u8]) -> Result<u64, StoreError> {
         let mut state = self.state.write();
         if snapshot.version > state.appended {
-            let written = self.file.write_all_at(image, 0).and_then(|()| self.file.sync_data());
+            let written = self
+                .file
+                .write_all_at(image, 0)
+                .and_then(|()| match self.shared.settings.volatile {
+                    true => Ok(()),
+                    false => self.file.sync_data(),
+                });
             if let Err(source) = written {
                 state.failed = Some(source.raw_os_error().unwrap_or(libc::EIO));
                 return Err(self.file_error(&state, "write the head of", source));

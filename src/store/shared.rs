@@ -30,6 +30,8 @@ pub struct Settings {
     pub overwrite: Overwrite,
     /// Nothing will be changed, except by recovery.
     pub read_only: bool,
+    /// Nothing has to outlive this process: syncs are left out.
+    pub volatile: bool,
     /// How often everything is made durable that nobody has synced.
     pub commit_interval: Duration,
     /// Files that may be kept open for the journal's sake before a checkpoint is made early.
@@ -48,6 +50,7 @@ impl Settings {
             journal_bytes: 64 << 20,
             overwrite: Overwrite::Journal,
             read_only: false,
+            volatile: false,
             commit_interval: Duration::from_secs(5),
             max_busy: 512,
             background: true,
@@ -241,7 +244,7 @@ impl Shared {
             .iter()
             .filter(|(_, snapshot)| snapshot.needs != Needs::Nothing)
             .count();
-        let together = (needy > MANY).then(|| self.medium.sync_everything());
+        let together = (needy > MANY && !self.settings.volatile).then(|| self.medium.sync_everything());
         let errno = |error: &io::Error| error.raw_os_error().unwrap_or(libc::EIO);
         let together = together.map(|result| result.map_err(|error| errno(&error)));
         let mut synced = Vec::new();

@@ -34,6 +34,8 @@ pub struct Volume {
     pub store: Arc<Store>,
     /// Whether nothing may be written.
     pub read_only: bool,
+    /// Whether nothing has to be durable.
+    pub volatile: bool,
     /// What it is, authenticated.
     pub descriptor: Descriptor,
     _lock: VolumeLock,
@@ -44,6 +46,8 @@ pub struct Volume {
 pub struct Opening {
     /// Nothing may be written (but the journal is still recovered).
     pub read_only: bool,
+    /// Nothing has to outlive the mount, so nothing is synced.
+    pub volatile: bool,
     /// For the keyring.
     pub keys: keys::Settings,
     /// Files that may be kept open for the journal's sake.
@@ -92,6 +96,7 @@ impl Volume {
             geometry,
             overwrite: descriptor.overwrite,
             read_only: opening.read_only,
+            volatile: opening.volatile,
             max_busy: opening.max_busy,
             journal_bytes: opening.journal_bytes,
             commit_interval: opening.commit_interval,
@@ -105,6 +110,7 @@ impl Volume {
             keyring: Keyring::new(kms, id, volume_key, wrapped, opening.keys),
             store,
             read_only: opening.read_only,
+            volatile: opening.volatile,
             descriptor,
             root,
             _lock: lock,

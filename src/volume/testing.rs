@@ -42,6 +42,7 @@ pub(crate) fn open(dir: &Path) -> Arc<Volume> {
 pub(crate) fn open_with_journal(dir: &Path, journal_bytes: u64) -> Arc<Volume> {
     let opening = Opening {
         read_only: false,
+        volatile: false,
         keys: keys::Settings::default(),
         max_busy: 64,
         journal_bytes,

@@ -94,7 +94,12 @@ impl Vault {
         let (backing, plain) = (self.backing(), self.plain());
         let mut arguments = vec!["mount", backing.to_str().unwrap(), plain.to_str().unwrap()];
         arguments.extend(options);
-        let said = self.run(&arguments);
+        self.mount_by(&arguments)
+    }
+
+    /// Mounts on the plain directory by a whole command, and gives what was printed.
+    pub fn mount_by(&mut self, arguments: &[&str]) -> String {
+        let said = self.run(arguments);
         self.mounted = true;
         said
     }

@@ -6,6 +6,7 @@
 //! - `harness`: a volume in a temporary directory, mounted, always unmounted
 //! - `work`: real programs do real work, and find everything again after a remount
 //! - `attacks`: somebody edits the backing
+//! - `ephemeral`: scratch space, and that nothing of it is left
 //! - `killed`: the daemon is killed at random moments; `ledger` knows what must be there then
 //! - `namespace`: calls that programs seldom make
 //! - `service`: the daemon as systemd, mount(8) and signals see it, and what is left of one that died
@@ -14,6 +15,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test fails by panicking.
 
 mod attacks;
+mod ephemeral;
 mod harness;
 mod killed;
 mod ledger;
