@@ -26,7 +26,7 @@ pub(super) struct MasterKey {
     pub spec: KeySpec,
     #[serde(default = "encrypt")]
     usage: KeyUsage,
-    state: KeyState,
+    pub(super) state: KeyState,
     created: i64,
     /// When it goes, exactly while it is pending deletion.
     delete_at: Option<i64>,
@@ -38,8 +38,46 @@ pub(super) struct MasterKey {
     protection: Option<String>,
     #[serde(default)]
     tags: BTreeMap<String, String>,
-    /// Oldest first; of a symmetric key the last one is the primary. Never empty.
-    versions: Vec<Version>,
+    #[serde(default)]
+    pub(super) origin: Origin,
+    /// Of a key of external origin, since its first import.
+    #[serde(default)]
+    pub(super) import: Option<Import>,
+    /// Oldest first; of a symmetric key the last one is the primary. Empty only before the first import.
+    pub(super) versions: Vec<Version>,
+}
+
+/// Where the material of a key comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Origin {
+    /// The KMS makes it.
+    #[default]
+    #[serde(rename = "Aliyun_KMS")]
+    Kms,
+    /// It is imported, and may be taken away and imported again.
+    #[serde(rename = "EXTERNAL")]
+    External,
+}
+
+impl Origin {
+    /// Alibaba's name of it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Origin::Kms => "Aliyun_KMS",
+            Origin::External => "EXTERNAL",
+        }
+    }
+}
+
+/// What is known of imported material.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Import {
+    /// By which the same material is known again.
+    pub check: String,
+    /// When it goes, in seconds since 1970, while it is there.
+    pub expires: Option<i64>,
 }
 
 /// One generation of key material, sealed under the store's root key.
@@ -48,7 +86,8 @@ pub(super) struct MasterKey {
 pub(super) struct Version {
     pub id: String,
     pub created: i64,
-    /// Base64 of nonce ‖ sealed material ‖ tag. The material is 32 bytes, or a private key as PKCS#8.
+    /// Base64 of nonce ‖ sealed material ‖ tag. The material is 32 bytes, or a private key as PKCS#8. Empty while
+    /// imported material is away.
     pub sealed: String,
 }
 
@@ -67,23 +106,29 @@ fn encrypt() -> KeyUsage {
 }
 
 impl MasterKey {
-    /// A key as `new` asks for it.
+    /// A key as `new` asks for it; without a first version it waits for its material.
     ///
     /// # Errors
     /// As [`check_new`].
-    pub(super) fn new(id: String, new: &NewKey, first: Version) -> Result<MasterKey, KmsError> {
+    pub(super) fn new(id: String, new: &NewKey, first: Option<Version>, now: i64) -> Result<MasterKey, KmsError> {
+        let (state, origin) = match first {
+            Some(_) => (KeyState::Enabled, Origin::Kms),
+            None => (KeyState::PendingImport, Origin::External),
+        };
         Ok(MasterKey {
             id,
             description: new.description.clone(),
             spec: new.spec,
-            usage: check_new(new)?,
-            state: KeyState::Enabled,
-            created: first.created,
+            usage: check_new(new, origin)?,
+            state,
+            created: now,
             delete_at: None,
             rotation: new.rotation,
             protection: None,
             tags: BTreeMap::new(),
-            versions: vec![first],
+            origin,
+            import: None,
+            versions: first.into_iter().collect(),
         })
     }
 
@@ -149,6 +194,10 @@ impl MasterKey {
         self.protection.as_deref()
     }
 
+    pub(super) fn origin(&self) -> Origin {
+        self.origin
+    }
+
     pub(super) fn metadata(&self) -> KeyMetadata {
         KeyMetadata {
             id: self.id.clone(),
@@ -158,7 +207,7 @@ impl MasterKey {
             description: self.description.clone(),
             created: self.created,
             primary_version: self.primary().map(|version| version.id.clone()),
-            last_rotation: self.versions.last().map(|version| version.created),
+            last_rotation: Some(self.versions.last().map_or(self.created, |version| version.created)),
             delete_date: self.delete_at,
             rotation: self.rotation_facts(),
         }
@@ -198,30 +247,40 @@ impl MasterKey {
             && check_description(&self.description).is_ok()
             && self.spec.can(self.usage)
             && self.delete_at.is_some() == (self.state == KeyState::PendingDeletion)
-            && check_rotation(self.spec, self.rotation).is_ok()
+            && check_rotation(self.spec, self.origin, self.rotation).is_ok()
             && self
                 .protection
                 .as_deref()
                 .is_none_or(|text| check_description(text).is_ok())
             && self.tags.len() <= TAGS_MAX
             && self.tags.iter().all(|(key, value)| check_tag(key, value).is_ok())
-            && (1..=VERSIONS_MAX).contains(&self.versions.len())
+            && self.versions.len() <= VERSIONS_MAX
             && self.versions.iter().all(|version| is_uuid(&version.id))
+            && self.material_is_sound()
     }
 }
 
 /// What changes a key.
 impl MasterKey {
     pub(super) fn add_version(&mut self, version: Version) -> Result<(), KmsError> {
-        self.permit(Operation::Rotate)?;
+        self.check_versions()?;
         super::ring::limit(self.versions.len(), VERSIONS_MAX, "versions of one key")?;
         self.versions.push(version);
         Ok(())
     }
 
+    /// Whether it may have a further version.
+    pub(super) fn check_versions(&self) -> Result<(), KmsError> {
+        self.permit(Operation::Rotate)?;
+        match self.origin {
+            Origin::Kms => Ok(()),
+            Origin::External => Err(cannot_rotate("of external origin")),
+        }
+    }
+
     pub(super) fn set_rotation(&mut self, interval: Option<u64>) -> Result<(), KmsError> {
         self.permit(Operation::Rotate)?;
-        check_rotation(self.spec, interval)?;
+        check_rotation(self.spec, self.origin, interval)?;
         self.rotation = interval;
         Ok(())
     }
@@ -249,7 +308,7 @@ impl MasterKey {
 
     pub(super) fn cancel_deletion(&mut self) -> Result<(), KmsError> {
         self.permit(Operation::CancelDeletion)?;
-        self.state = KeyState::Enabled;
+        self.state = self.state_at_rest();
         self.delete_at = None;
         Ok(())
     }
@@ -290,28 +349,37 @@ impl MasterKey {
 ///
 /// # Errors
 /// `InvalidParameter`, `UnsupportedOperation`, `Rejected.UnsupportedOperation`.
-pub(super) fn check_new(new: &NewKey) -> Result<KeyUsage, KmsError> {
+pub(super) fn check_new(new: &NewKey, origin: Origin) -> Result<KeyUsage, KmsError> {
     let usage = new.usage.unwrap_or_else(|| new.spec.default_usage());
     if !new.spec.can(usage) {
         let message = format!("a key of kind {} cannot be for {}", new.spec, usage.as_str());
         return Err(KmsError::new("UnsupportedOperation", message));
     }
+    if origin == Origin::External && new.spec != KeySpec::Aes256 {
+        let message = format!("the material of a key of kind {} cannot be imported", new.spec);
+        return Err(KmsError::new("UnsupportedOperation", message));
+    }
     check_description(&new.description)?;
-    check_rotation(new.spec, new.rotation)?;
+    check_rotation(new.spec, origin, new.rotation)?;
     Ok(usage)
 }
 
-fn check_rotation(spec: KeySpec, interval: Option<u64>) -> Result<(), KmsError> {
-    let Some(interval) = interval else { return Ok(()) };
-    if spec != KeySpec::Aes256 {
-        let message = format!("a key of kind {spec} has no primary version that could be rotated by itself");
-        return Err(KmsError::new("Rejected.UnsupportedOperation", message));
+fn check_rotation(spec: KeySpec, origin: Origin, interval: Option<u64>) -> Result<(), KmsError> {
+    match interval {
+        None => Ok(()),
+        Some(_) if spec != KeySpec::Aes256 => Err(cannot_rotate(spec.as_str())),
+        Some(_) if origin == Origin::External => Err(cannot_rotate("of external origin")),
+        Some(interval) if ROTATION.contains(&interval) => Ok(()),
+        Some(interval) => {
+            let message = format!("{interval} seconds between rotations; 7 to 730 days are possible");
+            Err(KmsError::new("InvalidParameter", message))
+        }
     }
-    if !ROTATION.contains(&interval) {
-        let message = format!("{interval} seconds between rotations; 7 to 730 days are possible");
-        return Err(KmsError::new("InvalidParameter", message));
-    }
-    Ok(())
+}
+
+fn cannot_rotate(kind: &str) -> KmsError {
+    let message = format!("a key {kind} cannot be rotated");
+    KmsError::new("Rejected.UnsupportedOperation", message)
 }
 
 fn check_description(text: &str) -> Result<(), KmsError> {

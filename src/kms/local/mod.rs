@@ -6,18 +6,22 @@
 mod asymmetric;
 mod document;
 mod files;
+mod imported;
 mod master_key;
 mod permit;
 mod ring;
 mod root;
 mod service;
 mod store;
+mod wrapping;
 
 pub use asymmetric::EncryptAlgorithm;
+pub use master_key::Origin;
 pub use permit::{Operation, permitted};
 pub use root::Root;
-pub use service::{KeyFacts, TextKey, data_key_len};
+pub use service::{ImportParameters, KeyFacts, TextKey, data_key_len};
 pub use store::LocalStore;
+pub use wrapping::WrapAlgorithm;
 
 #[cfg(test)]
 mod tests;

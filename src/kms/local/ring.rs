@@ -81,13 +81,21 @@ impl Ring {
         self.aliases.iter().filter(move |(_, key)| self.find(key, now).is_ok())
     }
 
-    /// Whether a key must have a new version before it is used again.
-    pub(super) fn rotation_is_due(&self, now: i64) -> bool {
-        self.keys.iter().any(|key| key.rotation_is_due(now))
+    /// Whether time has brought something that changes how a key is used: a rotation, or the end of its material.
+    pub(super) fn is_due(&self, now: i64) -> bool {
+        self.keys
+            .iter()
+            .any(|key| key.rotation_is_due(now) || key.material_is_over(now))
     }
 
-    /// Carries out what has become due: forgets what is past its planned deletion (keys, versions, aliases), and
-    /// rotates with what `version` makes for the key of an id.
+    /// Lets no key be used with material that is past its time.
+    pub(super) fn expire(&mut self, now: i64) {
+        let over = self.keys.iter_mut().filter(|key| key.material_is_over(now));
+        over.for_each(MasterKey::drop_material);
+    }
+
+    /// Carries out what has become due: forgets what is past its planned deletion (keys, versions, aliases) or past its
+    /// time (imported material), and rotates with what `version` makes for the key of an id.
     pub(super) fn advance(
         &mut self,
         now: i64,
@@ -96,6 +104,7 @@ impl Ring {
         self.keys.retain(|key| !key.is_gone(now));
         let left: HashSet<String> = self.keys.iter().map(|key| key.id.clone()).collect();
         self.aliases.retain(|_, key| left.contains(key));
+        self.expire(now);
         let due = self.keys.iter_mut().filter(|key| key.rotation_is_due(now));
         for key in due {
             let version = version(&key.id)?;

@@ -235,8 +235,23 @@ impl RootKey {
             .ok_or_else(|| damaged(key))
     }
 
+    /// The material of a version in its place again, after it was removed.
+    pub(super) fn seal_again(&self, key: &str, version: &Version, material: &[u8]) -> Result<Version, KmsError> {
+        let sealed = self.seal(&place_of(key, &version.id), material)?;
+        Ok(Version {
+            sealed,
+            ..version.clone()
+        })
+    }
+
+    /// A value by which imported material of the master key `key` is known again. It tells nothing of the material.
+    pub(super) fn check_of_material(&self, key: &str, material: &Key) -> String {
+        let mac = self.hmac(format!("kmsfs imported material {key} ").as_bytes());
+        HEXLOWER.encode(&mac.chain_update(material.expose()).finalize().into_bytes())
+    }
+
     /// Seals `secret`, bound to its place, as base64 of nonce ‖ sealed ‖ tag.
-    fn seal(&self, place: &str, secret: &[u8]) -> Result<String, KmsError> {
+    pub(super) fn seal(&self, place: &str, secret: &[u8]) -> Result<String, KmsError> {
         let nonce: [u8; NONCE] = random_bytes();
         let payload = Payload {
             msg: secret,
@@ -249,7 +264,7 @@ impl RootKey {
     }
 
     /// What [`RootKey::seal`] sealed; none if it is something else.
-    fn unseal(&self, place: &str, sealed: &str) -> Option<Zeroizing<Vec<u8>>> {
+    pub(super) fn unseal(&self, place: &str, sealed: &str) -> Option<Zeroizing<Vec<u8>>> {
         let sealed = BASE64.decode(sealed.as_bytes()).ok()?;
         let (nonce, msg) = sealed.split_first_chunk::<NONCE>()?;
         let aad = place.as_bytes();

@@ -14,8 +14,8 @@ use super::root::{Root, RootKey};
 use crate::kms::{Clock, KmsError, SystemClock};
 
 const ABSENT: &str = "KeyStore.NotFound";
-/// Seconds until a rotation that could not be written is tried again.
-const ROTATION_PAUSE: i64 = 60;
+/// Seconds until what is due and could not be written is tried again.
+const ADVANCE_PAUSE: i64 = 60;
 
 /// An embedded key store. Cheap to share; each call sees what other processes have changed before it.
 pub struct LocalStore {
@@ -24,8 +24,8 @@ pub struct LocalStore {
     pub(super) root: RootKey,
     pub(super) clock: Arc<dyn Clock>,
     loaded: Mutex<Loaded>,
-    /// Not before this time, in seconds since 1970, this instance tries to rotate.
-    rotate_from: AtomicI64,
+    /// Not before this time, in seconds since 1970, this instance tries to write what is due.
+    advance_from: AtomicI64,
 }
 
 /// The store as last read. The file stays open, so that its stamp stays its own.
@@ -100,7 +100,7 @@ impl LocalStore {
             root: keys,
             clock,
             loaded,
-            rotate_from: AtomicI64::new(i64::MIN),
+            advance_from: AtomicI64::new(i64::MIN),
         })
     }
 
@@ -114,26 +114,30 @@ impl LocalStore {
         &self.header.store
     }
 
-    /// The keys as they are now: on disk, and rotated if they are due. Where a rotation cannot be written, they go on
-    /// with the versions they have: a full disk must not take the data away.
+    /// The keys as they are now: on disk, and with what time has brought since. Where that cannot be written, rotation
+    /// waits, because a full disk must not take the data away; but material past its time is never used.
     pub(super) fn ring(&self) -> Result<Arc<Ring>, KmsError> {
         let (ring, now) = (self.on_disk()?, self.clock.unix());
-        if !ring.rotation_is_due(now) || !self.may_rotate(now) {
+        if !ring.is_due(now) {
             return Ok(ring);
         }
-        if let Err(error) = self.update(|_, _| Ok(())) {
-            tracing::warn!("a master key is due for rotation, and cannot be rotated: {error}");
+        if self.may_advance(now)
+            && let Err(error) = self.update(|_, _| Ok(()))
+        {
+            tracing::warn!("a master key is due for rotation or removal, and cannot be changed: {error}");
         }
-        self.on_disk()
+        let mut ring = self.on_disk()?;
+        Arc::make_mut(&mut ring).expire(now);
+        Ok(ring)
     }
 
-    /// Whether it is this call that tries to rotate; the others do not wait for it.
-    fn may_rotate(&self, now: i64) -> bool {
-        let from = self.rotate_from.load(Ordering::Acquire);
-        let next = now.saturating_add(ROTATION_PAUSE);
+    /// Whether it is this call that tries to write what is due; the others do not wait for it.
+    fn may_advance(&self, now: i64) -> bool {
+        let from = self.advance_from.load(Ordering::Acquire);
+        let next = now.saturating_add(ADVANCE_PAUSE);
         from <= now
             && self
-                .rotate_from
+                .advance_from
                 .compare_exchange(from, next, Ordering::AcqRel, Ordering::Acquire)
                 .is_ok()
     }

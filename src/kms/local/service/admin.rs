@@ -1,12 +1,13 @@
 //! Keys, versions and aliases: making, switching, rotating, deleting.
 
+use std::collections::BTreeMap;
+
 use zeroize::Zeroizing;
 
 use crate::crypto::Key;
-use crate::kms::local::LocalStore;
 use crate::kms::local::asymmetric::PrivateKey;
 use crate::kms::local::master_key::{MasterKey, Version, check_new};
-use crate::kms::local::permit::Operation;
+use crate::kms::local::{LocalStore, Origin};
 use crate::kms::uuid::random_uuid;
 use crate::kms::{Alias, KeyMetadata, KeySpec, KeyVersion, KmsAdmin, KmsError, NewKey};
 
@@ -33,6 +34,34 @@ impl Material {
 }
 
 impl LocalStore {
+    /// `CreateKey` with all that it knows: a key of `EXTERNAL` origin waits for its material.
+    ///
+    /// # Errors
+    /// [`KmsError`], with Alibaba's codes.
+    pub fn create_with_tags(
+        &self,
+        new: &NewKey,
+        origin: Origin,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<KeyMetadata, KmsError> {
+        let id = random_uuid();
+        self.named(None, || {
+            check_new(new, origin)?;
+            let material = match origin {
+                Origin::Kms => Some(Material::new(new.spec)?),
+                Origin::External => None,
+            };
+            self.update(|ring, now| {
+                let first = material.as_ref().map(|material| self.seal(&id, now, material));
+                let mut key = MasterKey::new(id.clone(), new, first.transpose()?, now)?;
+                key.tag(tags)?;
+                let metadata = key.metadata();
+                ring.add(key)?;
+                Ok(metadata)
+            })
+        })
+    }
+
     fn seal(&self, key: &str, now: i64, material: &Material) -> Result<Version, KmsError> {
         self.root.seal_version(key, now, material.bytes())
     }
@@ -40,18 +69,7 @@ impl LocalStore {
 
 impl KmsAdmin for LocalStore {
     fn create_key(&self, new: &NewKey) -> Result<KeyMetadata, KmsError> {
-        let id = random_uuid();
-        self.named(None, || {
-            check_new(new)?;
-            let material = Material::new(new.spec)?;
-            self.update(|ring, now| {
-                let first = self.seal(&id, now, &material)?;
-                let key = MasterKey::new(id.clone(), new, first)?;
-                let metadata = key.metadata();
-                ring.add(key)?;
-                Ok(metadata)
-            })
-        })
+        self.create_with_tags(new, Origin::Kms, &BTreeMap::new())
     }
 
     fn list_keys(&self) -> Result<Vec<String>, KmsError> {
@@ -105,7 +123,7 @@ impl KmsAdmin for LocalStore {
 
     fn rotate(&self, key: &str) -> Result<String, KmsError> {
         let (id, spec) = self.look(key, |master| {
-            master.permit(Operation::Rotate)?;
+            master.check_versions()?;
             Ok((master.id.clone(), master.spec))
         })?;
         self.named(Some(key), || {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::kms::local::LocalStore;
 use crate::kms::local::master_key::MasterKey;
+use crate::kms::local::{LocalStore, Origin};
 use crate::kms::{Alias, KeyMetadata, KeyVersion, KmsAdmin, KmsError};
 
 /// All that DescribeKey and ListResourceTags tell of a key.
@@ -13,6 +13,10 @@ pub struct KeyFacts {
     pub metadata: KeyMetadata,
     /// What its owner says about its protection from deletion, while that is on.
     pub protection: Option<String>,
+    /// Where its material comes from.
+    pub origin: Origin,
+    /// When imported material goes, in seconds since 1970.
+    pub material_expires: Option<i64>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
 }
@@ -22,6 +26,8 @@ impl KeyFacts {
         KeyFacts {
             metadata: key.metadata(),
             protection: key.protection().map(str::to_owned),
+            origin: key.origin(),
+            material_expires: key.material_expires(),
             tags: key.tags().clone(),
         }
     }

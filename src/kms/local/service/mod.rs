@@ -3,9 +3,12 @@
 mod admin;
 mod call;
 mod direct;
+mod export;
+mod import;
 mod manage;
 mod mount;
 mod sign;
 
 pub use direct::{TextKey, data_key_len};
+pub use import::ImportParameters;
 pub use manage::KeyFacts;

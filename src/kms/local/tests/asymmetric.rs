@@ -1,11 +1,8 @@
 //! RSA and EC keys: against the openssl program in both directions, known vectors, and what they may not do.
 
-use std::path::Path;
-use std::process::Command;
-
 use sha2::{Digest, Sha256};
 
-use super::scene::{Scene, code, context};
+use super::scene::{Scene, code, context, openssl};
 use crate::kms::SignAlgorithm::{self, EcdsaSha256, RsaPkcs1Sha256, RsaPssSha256};
 use crate::kms::local::EncryptAlgorithm::{self, OaepSha1, OaepSha256};
 use crate::kms::local::LocalStore;
@@ -27,16 +24,6 @@ fn create(store: &LocalStore, spec: KeySpec, usage: Option<KeyUsage>) -> (String
     let key = store.create_key(&new).unwrap().id;
     let version = store.list_versions(&key).unwrap()[0].id.clone();
     (key, version)
-}
-
-/// Runs openssl in `dir`; whether it succeeded.
-fn openssl(dir: &Path, args: &str) -> bool {
-    let outcome = Command::new("openssl")
-        .args(args.split(' '))
-        .current_dir(dir)
-        .output()
-        .unwrap();
-    outcome.status.success()
 }
 
 fn pss(algorithm: SignAlgorithm) -> &'static str {

@@ -1,6 +1,7 @@
 //! A store in a directory of its own, with one key and a clock that the test moves.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,4 +61,14 @@ pub(super) fn code<T>(outcome: Result<T, KmsError>) -> String {
 
 pub(super) fn rewrite(path: &Path, bytes: &[u8]) {
     files::publish(files::prepare(path, bytes).unwrap(), path, Existing::Replace).unwrap();
+}
+
+/// Runs openssl in `dir`; whether it succeeded.
+pub(super) fn openssl(dir: &Path, args: &str) -> bool {
+    let outcome = Command::new("openssl")
+        .args(args.split(' '))
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    outcome.status.success()
 }
