@@ -14,6 +14,7 @@ pub mod fuse;
 pub mod keys;
 pub mod kms;
 pub mod names;
+pub mod seal;
 pub mod store;
 pub mod sys;
 pub mod volume;

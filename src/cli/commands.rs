@@ -2,11 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use super::PassphraseSource;
 use super::options::{KmsOptions, MountOptions, VolumeOptions};
+use super::single::{DecryptArgs, EncryptArgs, SealArgs, UnsealArgs};
+use super::values::duration;
 
 /// An encrypted directory whose keys a key management service controls.
 #[derive(Debug, Parser)]
@@ -36,6 +39,14 @@ pub enum Command {
     Lock(MountpointArgs),
     /// Ask the KMS for the keys of a locked mount again
     Unlock(MountpointArgs),
+    /// Seal single files, without a mount
+    Seal(SealArgs),
+    /// Unseal single files: sealed ones, or stored ones of a volume that is not mounted
+    Unseal(UnsealArgs),
+    /// Encrypt up to 6 KB of text with a master key
+    Encrypt(EncryptArgs),
+    /// Decrypt what `kmsfs encrypt` has made
+    Decrypt(DecryptArgs),
     /// Make and manage master keys
     Key(KeyArgs),
     /// Be a KMS: the embedded key store behind Alibaba Cloud KMS's wire protocol, for development and tests
@@ -143,12 +154,15 @@ pub enum KeyCommand {
         /// The kind of key
         #[arg(long, value_name = "SPEC", default_value = "Aliyun_AES_256")]
         spec: String,
-        /// What it is for
-        #[arg(long, value_name = "USAGE", value_parser = ["ENCRYPT/DECRYPT"], default_value = "ENCRYPT/DECRYPT")]
-        usage: String,
+        /// What it is for: ENCRYPT/DECRYPT or SIGN/VERIFY [default: the first that this kind of key can do]
+        #[arg(long, value_name = "USAGE", value_parser = ["ENCRYPT/DECRYPT", "SIGN/VERIFY"])]
+        usage: Option<String>,
         /// A note for people
         #[arg(long, value_name = "TEXT", default_value = "")]
         description: String,
+        /// Give it a new version that often, from 7 days to 730
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        rotation: Option<Duration>,
     },
     /// List the master keys
     List {
@@ -204,11 +218,17 @@ pub enum KeyCommand {
         #[arg(value_name = "KEY")]
         key: String,
     },
-    /// Give a master key a new version, which wraps from now on
+    /// Give a master key a new version, which wraps from now on; or say how often that shall happen by itself
     Rotate {
         /// The key
         #[arg(value_name = "KEY")]
         key: String,
+        /// No new version now, but one that often, from 7 days to 730
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        every: Option<Duration>,
+        /// No new version now, and none by itself any more
+        #[arg(long, conflicts_with = "every")]
+        never: bool,
     },
 }
 

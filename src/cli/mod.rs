@@ -6,6 +6,7 @@ mod commands;
 mod complaint;
 mod helper;
 mod options;
+mod single;
 mod values;
 
 pub use commands::{
@@ -15,4 +16,5 @@ pub use commands::{
 pub use complaint::Complaint;
 pub use helper::HelperArgs;
 pub use options::{KmsOptions, Layer, MountOptions, VolumeOptions};
-pub use values::{OverwriteName, PassphraseSource, Reuse, Size, path_bytes};
+pub use single::{DecryptArgs, EncryptArgs, FileFormat, OutputArgs, SealArgs, UnsealArgs};
+pub use values::{ContextPair, OverwriteName, PassphraseSource, Reuse, Size, path_bytes};

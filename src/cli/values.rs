@@ -79,6 +79,21 @@ impl FromStr for Reuse {
     }
 }
 
+/// One pair of an encryption context, as `KEY=VALUE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextPair(pub String, pub String);
+
+impl FromStr for ContextPair {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ContextPair, String> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok(ContextPair(key.into(), value.into())),
+            _ => Err("a pair of a context is KEY=VALUE".into()),
+        }
+    }
+}
+
 /// How a volume overwrites what is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OverwriteName {
@@ -174,6 +189,14 @@ mod tests {
         assert_eq!((reuse.files, reuse.time.as_secs(), reuse.bytes), (100, 60, 1 << 30));
         for bad in ["", "1,2", "0,60,1G", "1,2,3,4", "a,b,c"] {
             assert!(bad.parse::<Reuse>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn context_pairs() {
+        assert_eq!("a=b=c".parse(), Ok(ContextPair("a".into(), "b=c".into())));
+        for bad in ["", "a", "=b"] {
+            assert!(bad.parse::<ContextPair>().is_err(), "{bad}");
         }
     }
 

@@ -12,6 +12,7 @@ use crate::control::Refusal;
 use crate::format::FormatError;
 use crate::keys::KeyError;
 use crate::kms::{KmsError, Remedy};
+use crate::seal::SealError;
 use crate::store::StoreError;
 use crate::volume::VolumeError;
 
@@ -98,6 +99,60 @@ impl Failure {
         }
     }
 
+    /// The file `path` that was not sealed or unsealed.
+    pub fn seal(path: &Path, error: SealError) -> Failure {
+        let what = format!("{}: {error}", path.display());
+        let by = |source: &io::Error| Failure {
+            what: format!("{}: {}", path.display(), without_number(error.to_string())),
+            ..Failure::io("", path, source)
+        };
+        let (exit, help) = match &error {
+            SealError::Volume(_) | SealError::Kms(_) => return Failure::seal_keys(path, what, error),
+            SealError::Input { source, .. } | SealError::Output(source) => return by(source),
+            SealError::Place(place) => return by(&place.source),
+            SealError::Malformed(FormatError::Newer { .. }) => (Exit::NewerFormat, "use a newer kmsfs".into()),
+            SealError::Malformed(FormatError::Magic { .. }) => {
+                let help =
+                    "name a file that `kmsfs seal` has made, or one of a volume; --format guide is for the guide's";
+                (Exit::Damaged, help.into())
+            }
+            SealError::Pending(dir) => {
+                let help = format!(
+                    "first `kmsfs mount --recover-only {}`, then unseal it again",
+                    dir.display()
+                );
+                (Exit::Busy, help)
+            }
+            SealError::Changed => (
+                Exit::Busy,
+                "seal it when nobody writes to it, or seal a snapshot".into(),
+            ),
+            SealError::TooLarge(_) => (Exit::Path, "seal it in parts".into()),
+            SealError::Trailing { end, .. } => {
+                let help = format!("if it was a crash: cut a copy of it with `truncate -s {end}`, and unseal that");
+                (Exit::Damaged, help)
+            }
+            SealError::Swapped { .. } | SealError::OtherVolume => {
+                let help = "copy it to another place under another name to unseal it as what it is";
+                (Exit::Damaged, help.into())
+            }
+            SealError::Interrupted => (Exit::Internal, "start it again; nothing was written".into()),
+            _ => (
+                Exit::Damaged,
+                "restore it from a backup or snapshot; nothing was written".into(),
+            ),
+        };
+        Failure::new(exit, what, help)
+    }
+
+    fn seal_keys(path: &Path, what: String, error: SealError) -> Failure {
+        match error {
+            SealError::Volume(error) => Failure::volume(path, error),
+            SealError::Kms(error) => Failure { what, ..error.into() },
+            error => Failure::internal(format!("{}: {error}", path.display())),
+        }
+    }
+
     /// The exit.
     #[must_use]
     pub fn exit(&self) -> Exit {
@@ -137,7 +192,10 @@ fn by_errno(errno: Errno) -> (Exit, &'static str) {
 
 /// What the operating system says, without the number.
 pub fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
+    without_number(error.to_string())
+}
+
+fn without_number(text: String) -> String {
     match text.split_once(" (os error") {
         Some((words, _)) => words.to_owned(),
         None => text,

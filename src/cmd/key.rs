@@ -1,61 +1,81 @@
-//! `kmsfs key`: master keys of the embedded key store.
+//! `kmsfs key`: master keys of the embedded key kms.
 
-use super::{Exit, Failure, keystore, out};
+use super::{Exit, Failure, kms_client, out};
 use crate::cli::{KeyArgs, KeyCommand};
 use crate::config::{KmsSettings, Sources};
-use crate::kms::local::LocalStore;
-use crate::kms::{KeyMetadata, Kms, KmsAdmin, NewKey, api::time_text};
+use crate::kms::{Alias, KeyMetadata, KeyVersion, KmsError, KmsService, NewKey, api::time_text};
 
 /// Does what `kmsfs key …` was told.
 pub fn run(args: KeyArgs, sources: &Sources) -> Result<(), Failure> {
     let settings = KmsSettings::resolve(args.kms, sources)?;
-    let store = match args.command {
-        KeyCommand::Create { .. } => keystore::open_or_create(&settings)?,
-        _ => keystore::open(&settings)?,
+    let kms = match args.command {
+        KeyCommand::Create { .. } => kms_client::open_or_create(&settings)?,
+        _ => kms_client::open(&settings)?,
     };
-    let id = |key: &str| store.describe_key(key).map(|key| key.id);
+    let kms = &*kms;
+    // What changes keys takes ids only.
+    let id = |key: &str| kms.describe_key(key).map(|key| key.id);
     match args.command {
         KeyCommand::Create {
             alias,
             spec,
-            usage: _,
+            usage,
             description,
-        } => out::line(&create(
-            &store,
-            alias.as_deref(),
-            &NewKey {
+            rotation,
+        } => {
+            let new = NewKey {
                 description,
-                spec: spec.parse()?,
-                ..NewKey::default()
-            },
-        )?),
-        KeyCommand::List { json } => list(&store, json),
-        KeyCommand::Describe { key, json } => describe(&store, &key, json),
-        KeyCommand::Alias { alias, key, delete: _ } => set_alias(&store, &alias, key.as_deref()),
-        KeyCommand::Enable { key } => Ok(store.enable(&id(&key)?)?),
-        KeyCommand::Disable { key } => Ok(store.disable(&id(&key)?)?),
-        KeyCommand::ScheduleDeletion { key, days } => Ok(store.schedule_deletion(&id(&key)?, days)?),
-        KeyCommand::CancelDeletion { key } => Ok(store.cancel_deletion(&id(&key)?)?),
-        KeyCommand::Rotate { key } => out::line(&store.rotate(&id(&key)?)?),
+                spec: spec.parse().map_err(not_possible)?,
+                usage: usage.map(|usage| usage.parse()).transpose().map_err(not_possible)?,
+                rotation: rotation.map(|interval| interval.as_secs()),
+            };
+            out::line(&create(kms, alias.as_deref(), &new)?)
+        }
+        KeyCommand::List { json } => list(kms, json),
+        KeyCommand::Describe { key, json } => describe(kms, &key, json),
+        KeyCommand::Alias { alias, key, delete: _ } => set_alias(kms, &alias, key.as_deref()),
+        KeyCommand::Enable { key } => Ok(kms.enable(&id(&key)?)?),
+        KeyCommand::Disable { key } => Ok(kms.disable(&id(&key)?)?),
+        KeyCommand::ScheduleDeletion { key, days } => Ok(kms.schedule_deletion(&id(&key)?, days)?),
+        KeyCommand::CancelDeletion { key } => Ok(kms.cancel_deletion(&id(&key)?)?),
+        KeyCommand::Rotate { key, every, never } => match (every, never) {
+            (None, false) => out::line(&kms.rotate(&id(&key)?)?),
+            (interval, _) => Ok(kms.set_rotation(&id(&key)?, interval.map(|every| every.as_secs()))?),
+        },
     }
 }
 
-fn create(store: &LocalStore, alias: Option<&str>, new: &NewKey) -> Result<String, Failure> {
-    // Before the key is made: a name that is taken must not leave a key without one behind.
-    if let Some(taken) = alias.filter(|alias| store.describe_key(alias).is_ok()) {
-        let what = format!("there is a key named {taken} already");
-        return Err(Failure::new(
-            Exit::KmsRefused,
-            what,
-            "choose another name, or move it with `kmsfs key alias`",
-        ));
-    }
+/// A value of an option that no KMS was asked about.
+fn not_possible(error: KmsError) -> Failure {
+    Failure::new(
+        Exit::Usage,
+        error.message(),
+        "`kmsfs key create --help` lists what is possible",
+    )
+}
+
+fn create(kms: &dyn KmsService, alias: Option<&str>, new: &NewKey) -> Result<String, Failure> {
     if let Some(alias) = alias {
         check_alias(alias)?;
+        // Before the key is made: a name that is taken must not leave a key without one behind.
+        match kms.describe_key(alias) {
+            Err(error) if error.code() == "Forbidden.AliasNotFound" => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => {
+                let what = format!("there is a key named {alias} already");
+                let help = "choose another name, or move it with `kmsfs key alias`";
+                return Err(Failure::new(Exit::KmsRefused, what, help));
+            }
+        }
     }
-    let id = store.create_key(new)?.id;
+    let id = kms.create_key(new)?.id;
     if let Some(alias) = alias {
-        store.create_alias(alias, &id)?;
+        kms.create_alias(alias, &id).map_err(|error| {
+            let failure = Failure::from(error);
+            let what = format!("the key {id} was made, but not named {alias}: {}", failure.what);
+            let help = format!("name it with `kmsfs key alias {alias} {id}`, or delete it");
+            Failure { what, help, ..failure }
+        })?;
     }
     Ok(id)
 }
@@ -70,7 +90,7 @@ fn check_alias(alias: &str) -> Result<(), Failure> {
     }
 }
 
-fn set_alias(store: &LocalStore, alias: &str, key: Option<&str>) -> Result<(), Failure> {
+fn set_alias(kms: &dyn KmsService, alias: &str, key: Option<&str>) -> Result<(), Failure> {
     // Which of the two is the alias is plain to see, so either order will do.
     let (alias, key) = match key {
         Some(key) if key.starts_with("alias/") && !alias.starts_with("alias/") => (key, Some(alias)),
@@ -78,12 +98,12 @@ fn set_alias(store: &LocalStore, alias: &str, key: Option<&str>) -> Result<(), F
     };
     check_alias(alias)?;
     let Some(key) = key else {
-        return Ok(store.delete_alias(alias)?);
+        return Ok(kms.delete_alias(alias)?);
     };
-    let id = store.describe_key(key)?.id;
-    match store.list_aliases()?.iter().any(|known| known.name == alias) {
-        true => Ok(store.update_alias(alias, &id)?),
-        false => Ok(store.create_alias(alias, &id)?),
+    let id = kms.describe_key(key)?.id;
+    match kms.list_aliases()?.iter().any(|known| known.name == alias) {
+        true => Ok(kms.update_alias(alias, &id)?),
+        false => Ok(kms.create_alias(alias, &id)?),
     }
 }
 
@@ -93,21 +113,26 @@ struct Described {
     #[serde(flatten)]
     key: KeyMetadata,
     aliases: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    versions: Option<Vec<KeyVersion>>,
 }
 
-fn described(store: &LocalStore, key: &str) -> Result<Described, Failure> {
-    let key = store.describe_key(key)?;
-    let named = store.list_aliases()?.into_iter().filter(|alias| alias.key == key.id);
-    let aliases = named.map(|alias| alias.name).collect();
-    Ok(Described { key, aliases })
+impl Described {
+    fn of(key: KeyMetadata, all: &[Alias]) -> Described {
+        let named = all.iter().filter(|alias| alias.key == key.id);
+        Described {
+            aliases: named.map(|alias| alias.name.clone()).collect(),
+            key,
+            versions: None,
+        }
+    }
 }
 
-fn list(store: &LocalStore, json: bool) -> Result<(), Failure> {
-    let keys = store.list_keys()?;
-    let keys = keys
-        .iter()
-        .map(|id| described(store, id))
-        .collect::<Result<Vec<_>, _>>()?;
+fn list(kms: &dyn KmsService, json: bool) -> Result<(), Failure> {
+    let aliases = kms.list_aliases()?;
+    let keys = kms.list_keys()?;
+    let described = |id: &String| Ok(Described::of(kms.describe_key(id)?, &aliases));
+    let keys = keys.iter().map(described).collect::<Result<Vec<_>, KmsError>>()?;
     if json {
         return out::json(&keys);
     }
@@ -116,24 +141,27 @@ fn list(store: &LocalStore, json: bool) -> Result<(), Failure> {
         [
             key.id.clone(),
             key.state.to_string(),
+            key.spec.clone(),
             time_text(key.created),
             described.aliases.join(" "),
         ]
     };
     out::table(
-        ["KEY", "STATE", "CREATED", "ALIASES"],
+        ["KEY", "STATE", "SPEC", "CREATED", "ALIASES"],
         &keys.iter().map(row).collect::<Vec<_>>(),
     )
 }
 
-fn describe(store: &LocalStore, key: &str, json: bool) -> Result<(), Failure> {
-    let described = described(store, key)?;
+fn describe(kms: &dyn KmsService, key: &str, json: bool) -> Result<(), Failure> {
+    let mut described = Described::of(kms.describe_key(key)?, &kms.list_aliases()?);
+    let versions = kms.list_versions(&described.key.id)?;
     if json {
+        described.versions = Some(versions);
         return out::json(&described);
     }
-    let Described { key, aliases } = &described;
+    let Described { key, aliases, .. } = &described;
     let time = |seconds: Option<i64>| seconds.map_or_else(|| "-".to_owned(), time_text);
-    let rows = [
+    let mut rows = vec![
         ("key", key.id.clone()),
         ("aliases", aliases.join(" ")),
         ("state", key.state.to_string()),
@@ -145,6 +173,11 @@ fn describe(store: &LocalStore, key: &str, json: bool) -> Result<(), Failure> {
         ("last rotation", time(key.last_rotation)),
         ("delete date", time(key.delete_date)),
     ];
+    rows.extend(
+        versions
+            .iter()
+            .map(|v| ("version", format!("{} of {}", v.id, time_text(v.created)))),
+    );
     rows.iter()
         .try_for_each(|(name, value)| out::line(format!("{name:16} {value}").trim_end()))
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Exit, Failure, keystore};
-use crate::config::KmsSettings;
+use crate::cli::VolumeOptions;
+use crate::config::{KmsSettings, Sources};
 use crate::format::descriptor::{Descriptor, KmsKind};
 use crate::kms::KmsService;
 
@@ -50,6 +51,30 @@ pub fn of_volume(settings: &KmsSettings, dir: &Path, descriptor: &Descriptor) ->
             "{}: its master key is in Alibaba Cloud KMS",
             dir.display()
         ))),
+    }
+}
+
+/// The KMS, and the master key of what is new: the one that was `asked` for, or else the one of the environment or the
+/// configuration file, or else `alias/kmsfs`, which is made on first use.
+///
+/// # Errors
+/// As [`open_or_create`]; or the key cannot be made.
+pub fn open_with_key(
+    settings: &KmsSettings,
+    asked: Option<String>,
+    sources: &Sources,
+) -> Result<(Arc<dyn KmsService>, String), Failure> {
+    let options = VolumeOptions {
+        key_id: asked,
+        ..VolumeOptions::default()
+    };
+    match sources.complete(options)?.key_id {
+        Some(key) => Ok((open(settings)?, key)),
+        None => {
+            let kms = open_or_create(settings)?;
+            let key = keystore::default_key(&*kms)?;
+            Ok((kms, key))
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod completions;
 mod daemon;
 mod dead;
+mod encrypt;
 mod engine;
 mod ephemeral;
 mod exit;
@@ -21,14 +22,18 @@ mod log;
 mod mount;
 mod mounts;
 mod out;
+mod output;
 mod passphrase;
 mod preflight;
+mod progress;
 mod recover;
 mod run;
+mod seal;
 mod spool;
 mod status;
 mod umount;
 mod unmount;
+mod unseal;
 mod watchdog;
 
 pub use exit::Exit;

@@ -4,7 +4,9 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use super::{Exit, Failure, completions, helper, init, key, kms, lock, mount, out, status, umount};
+use super::{
+    Exit, Failure, completions, encrypt, helper, init, key, kms, lock, mount, out, seal, status, umount, unseal,
+};
 use crate::cli::{Cli, Command, Complaint};
 use crate::config::Sources;
 
@@ -39,6 +41,10 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
         Command::Status(args) => status::run(&args, &sources),
         Command::Lock(args) => lock::lock(&args, &sources),
         Command::Unlock(args) => lock::unlock(&args, &sources),
+        Command::Seal(args) => seal::run(args, &sources),
+        Command::Unseal(args) => unseal::run(args, &sources),
+        Command::Encrypt(args) => encrypt::encrypt(args, &sources),
+        Command::Decrypt(args) => encrypt::decrypt(args, &sources),
         Command::Key(args) => key::run(args, &sources),
         Command::Kms(args) => kms::run(args, &sources),
         Command::Completions(args) => completions::run(&args),

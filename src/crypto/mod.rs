@@ -6,6 +6,7 @@ pub mod aead;
 pub mod chunk;
 pub mod derive;
 pub mod descriptor;
+pub mod envelope;
 pub mod head;
 pub mod names;
 pub mod secret;

@@ -10,7 +10,8 @@ use crate::format::{Entry, Geometry};
 use zerocopy::IntoBytes;
 
 /// A failure, and where in the stored file.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {doing} chunk {chunk}, stored at offset {offset}: {source}")]
 pub struct Failed {
     /// What was being done.
     pub doing: &'static str,

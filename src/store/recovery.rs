@@ -140,6 +140,14 @@ pub(super) fn recover(medium: &dyn Medium, file: &dyn StoredFile) -> Result<Reco
     })
 }
 
+/// The files of which the journal in `file` has something that recovery would copy. Nothing is written.
+///
+/// # Errors
+/// As of a recovery.
+pub fn pending(file: &dyn StoredFile) -> Result<BTreeSet<NodeId>, StoreError> {
+    Ok(fold(file, &segments(file)?)?.files.into_keys().collect())
+}
+
 fn journal_error(doing: &'static str, offset: u64) -> impl FnOnce(io::Error) -> StoreError {
     move |source| StoreError::Journal { doing, offset, source }
 }

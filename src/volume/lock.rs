@@ -50,6 +50,33 @@ impl VolumeLock {
     }
 }
 
+/// Keeps writers away from a volume whose stored files are read without a mount; given up when dropped.
+#[derive(Debug)]
+pub struct ReadLock {
+    _file: Option<File>,
+}
+
+impl ReadLock {
+    /// Takes the lock together with other readers. A copy of a volume that was never mounted has none to take, and
+    /// nothing is made in it.
+    ///
+    /// # Errors
+    /// [`VolumeError::Held`] when the volume is mounted; [`VolumeError::Io`] when the backing fails.
+    pub fn take(root: impl AsFd) -> Result<Self, VolumeError> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let mut file = match openat(&root, FILE_NAME, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => return Ok(Self { _file: None }),
+            Err(errno) => return Err(VolumeError::io("opening kmsfs.lock")(errno)),
+        };
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(Self { _file: Some(file) }),
+            Err(Errno::WOULDBLOCK) => Err(VolumeError::Held(read_holder(&mut file))),
+            Err(errno) => Err(VolumeError::io("locking kmsfs.lock")(errno)),
+        }
+    }
+}
+
 fn open(root: impl AsFd) -> Result<OwnedFd, VolumeError> {
     let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let create = OFlags::RDWR | OFlags::CREATE | flags;

@@ -10,6 +10,6 @@ pub(crate) mod testing;
 
 pub use create::{Creation, create};
 pub use error::VolumeError;
-pub use lock::{Holder, VolumeLock};
+pub use lock::{Holder, ReadLock, VolumeLock};
 pub use open::{Opening, Volume, read_descriptor};
-pub use recover::recover;
+pub use recover::{pending, recover};

@@ -1,9 +1,14 @@
 //! Recovering a volume without opening it: no key, no KMS, no mount.
 
-use std::os::fd::OwnedFd;
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
 
 use super::{VolumeError, VolumeLock, read_descriptor};
-use crate::store::{PosixMedium, Recovery, Store};
+use crate::format::NodeId;
+use crate::store::{self, JOURNAL, PosixFile, PosixMedium, Recovery, Store};
 
 /// Brings the files of the volume in `root` up to date with its journal, as the next mount would, and leaves the
 /// journal empty. The descriptor is only seen to be well-formed: that it is authentic takes a key, and what recovery
@@ -16,6 +21,20 @@ pub fn recover(root: OwnedFd) -> Result<Recovery, VolumeError> {
     read_descriptor(&root)?.descriptor.geometry()?;
     let _lock = VolumeLock::take(&root)?;
     Ok(Store::recover_only(&PosixMedium::new(root))?)
+}
+
+/// The files of the volume in `root` whose newest content is in its journal and not in their places.
+///
+/// # Errors
+/// [`VolumeError`]: the journal cannot be read, or is damaged.
+pub fn pending(root: impl AsFd) -> Result<BTreeSet<NodeId>, VolumeError> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    match openat(root, JOURNAL, flags, Mode::empty()) {
+        Ok(journal) => Ok(store::pending(&PosixFile::new(journal))?),
+        // Overwrites are in place, or it was left out of a copy on purpose.
+        Err(Errno::NOENT) => Ok(BTreeSet::new()),
+        Err(errno) => Err(VolumeError::io("opening kmsfs.journal")(errno)),
+    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ const STAIRS: &[(&str, &[&str])] = &[
     ("store", &["format", "crypto", "sys"]),
     ("volume", &["format", "crypto", "kms", "keys", "store", "sys"]),
     ("names", &["format", "crypto", "sys"]),
+    ("seal", &["format", "crypto", "kms", "store", "volume", "names"]),
     (
         "fs",
         &["format", "crypto", "kms", "keys", "store", "volume", "names", "sys"],
@@ -33,8 +34,8 @@ const STAIRS: &[(&str, &[&str])] = &[
     (
         "cmd",
         &[
-            "cli", "config", "control", "crypto", "format", "fs", "fuse", "keys", "kms", "names", "store", "sys",
-            "volume",
+            "cli", "config", "control", "crypto", "format", "fs", "fuse", "keys", "kms", "names", "seal", "store",
+            "sys", "volume",
         ],
     ),
     ("main", &["cmd"]),
