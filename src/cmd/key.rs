@@ -1,4 +1,4 @@
-//! `kmsfs key`: master keys of the embedded key kms.
+//! `kmsfs key`: master keys, on either KMS.
 
 use super::{Exit, Failure, kms_client, out};
 use crate::cli::{KeyArgs, KeyCommand};
