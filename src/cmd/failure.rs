@@ -65,6 +65,10 @@ impl Failure {
             VolumeError::Format(FormatError::Newer { .. }) => {
                 Failure::new(Exit::NewerFormat, what, "use a newer kmsfs; nothing was changed")
             }
+            VolumeError::ReadOnly(_) => {
+                let help = "mount it with --read-only, or use a newer kmsfs; nothing was changed";
+                Failure::new(Exit::NewerFormat, what, help)
+            }
             VolumeError::Format(_) | VolumeError::Tampered | VolumeError::Store(StoreError::Damaged { .. }) => {
                 Failure::new(Exit::Damaged, what, damaged)
             }

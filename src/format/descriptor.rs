@@ -201,6 +201,12 @@ impl RawDescriptor {
 }
 
 impl Descriptor {
+    /// The features under which this version may read the volume but not write it.
+    #[must_use]
+    pub fn read_only_features(&self) -> &[String] {
+        &self.features.read_only
+    }
+
     fn check(&self) -> Result<(), FormatError> {
         let incompatible = &self.features.incompatible;
         if !incompatible.is_empty() {

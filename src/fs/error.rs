@@ -145,6 +145,7 @@ impl From<ContentError> for FsError {
             ContentError::Store(error) => error.into(),
             ContentError::Unopened { source, .. } => source.into(),
             ContentError::TooLarge { .. } => Self::errno(Errno::FBIG),
+            ContentError::ReadOnly { .. } => Self::reported(Errno::ROFS, error.to_string(), true),
             ContentError::Chunk { .. }
             | ContentError::Head { .. }
             | ContentError::Malformed { .. }

@@ -22,6 +22,9 @@ pub enum VolumeError {
     /// The descriptor is not well-formed, or of a newer format.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// A newer program gave the volume features under which this one must not write it.
+    #[error("it has features that this version may read but not write: {0}")]
+    ReadOnly(String),
     /// The descriptor was edited, or belongs to other keys.
     #[error("the volume descriptor does not open: it was edited or damaged")]
     Tampered,

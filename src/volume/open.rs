@@ -84,6 +84,10 @@ impl Volume {
     pub fn open(root: OwnedFd, kms: Arc<dyn Kms>, opening: Opening) -> Result<Self, VolumeError> {
         let lock = VolumeLock::take(&root)?;
         let raw = read_descriptor(&root)?;
+        let newer = raw.descriptor.read_only_features();
+        if !newer.is_empty() && !opening.read_only {
+            return Err(VolumeError::ReadOnly(newer.join(", ")));
+        }
         let id = raw.descriptor.volume;
         let wrapped = raw.descriptor.volume_key()?;
         let volume_key = kms.decrypt(&wrapped, &EncryptionContext::volume_key(id))?;
@@ -115,5 +119,26 @@ impl Volume {
             root,
             _lock: lock,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::testing;
+
+    #[test]
+    fn a_read_only_feature_is_named_before_anything_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        testing::create(dir.path(), Geometry::new(4096).unwrap());
+        let path = dir.path().join(FILE_NAME);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let newer = text.replacen("\"read_only\": []", "\"read_only\": [\"tree\"]", 1);
+        assert_ne!(text, newer);
+        std::fs::write(&path, newer).unwrap();
+        let open = |read_only| testing::try_open(dir.path(), read_only).err().unwrap();
+        assert!(matches!(open(false), VolumeError::ReadOnly(name) if name == "tree"));
+        // Only the MAC is in the way then.
+        assert!(matches!(open(true), VolumeError::Tampered));
     }
 }

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use super::{Creation, Opening, Volume};
+use super::{Creation, Opening, Volume, VolumeError};
 use crate::format::Geometry;
 use crate::format::descriptor::{KmsKind, Overwrite};
 use crate::keys;
@@ -40,13 +40,22 @@ pub(crate) fn open(dir: &Path) -> Arc<Volume> {
 
 /// Opens the volume in `dir` with a journal of that many bytes.
 pub(crate) fn open_with_journal(dir: &Path, journal_bytes: u64) -> Arc<Volume> {
-    let opening = Opening {
-        read_only: false,
+    let opening = opening(journal_bytes, false);
+    Arc::new(Volume::open(root(dir), kms(), opening).unwrap())
+}
+
+/// Opens the volume in `dir`, if it can be.
+pub(crate) fn try_open(dir: &Path, read_only: bool) -> Result<Volume, VolumeError> {
+    Volume::open(root(dir), kms(), opening(8 << 20, read_only))
+}
+
+fn opening(journal_bytes: u64, read_only: bool) -> Opening {
+    Opening {
+        read_only,
         volatile: false,
         keys: keys::Settings::default(),
         max_busy: 64,
         journal_bytes,
         commit_interval: std::time::Duration::from_secs(5),
-    };
-    Arc::new(Volume::open(root(dir), kms(), opening).unwrap())
+    }
 }

@@ -49,6 +49,14 @@ pub enum ContentError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// A newer program gave the file features under which this one must not write it (EROFS).
+    #[error("file {node} has features {bits:#x} that this version may read but not write")]
+    ReadOnly {
+        /// The file.
+        node: NodeId,
+        /// The feature bits.
+        bits: u32,
+    },
     /// The size is beyond what a file can have (EFBIG).
     #[error("file {node} cannot have {size} bytes")]
     TooLarge {

@@ -108,8 +108,14 @@ impl File {
         self.state.read().as_ref().map(read)
     }
 
-    pub(super) fn exclusive(&self) -> RwLockWriteGuard<'_, Option<Live>> {
-        self.state.write()
+    /// The door of every change: what the file is, for this caller alone.
+    pub(super) fn exclusive(&self) -> Result<RwLockWriteGuard<'_, Option<Live>>, ContentError> {
+        let live = self.state.write();
+        let bits = live.as_ref().map_or(0, |live| live.head.features.read_only.get());
+        match bits {
+            0 => Ok(live),
+            bits => Err(ContentError::ReadOnly { node: self.node, bits }),
+        }
     }
 
     /// A newborn, if the file will need one: made before the guard is taken, because the KMS may have to be asked.

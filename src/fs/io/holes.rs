@@ -25,7 +25,7 @@ impl File {
     /// # Errors
     /// [`ContentError`]; the file is then as it was before.
     pub fn punch(&self, range: Range<u64>) -> Result<(), ContentError> {
-        let mut live = self.exclusive();
+        let mut live = self.exclusive()?;
         let Some(before) = live.clone() else {
             return Ok(());
         };

@@ -21,7 +21,7 @@ impl File {
             0 => None,
             _ => self.newborn_ahead()?,
         };
-        let mut live = self.exclusive();
+        let mut live = self.exclusive()?;
         let before = match &*live {
             None if size == 0 => return Ok(()),
             Some(live) if live.head.size == size => return Ok(()),

@@ -343,3 +343,24 @@ fn too_large_is_refused_and_changes_nothing() {
     ));
     assert_eq!(content(&file).unwrap(), b"kept");
 }
+
+#[test]
+fn a_file_with_a_read_only_feature_is_read_but_not_written() {
+    let bench = Bench::new(4096);
+    let volume = bench.volume();
+    let node = NodeId::random();
+    let file = bench.file(&volume, node, false).unwrap();
+    file.write(0, &[7; 9000]).unwrap();
+    let mut live = file.exclusive().unwrap();
+    let mut newer = live.clone().unwrap();
+    newer.head.features.read_only.set(1);
+    file.put(&mut live, newer, super::file::Edit::default()).unwrap();
+    drop(live);
+    drop(file);
+    volume.store.commit_all().unwrap();
+    let file = bench.file(&volume, node, true).unwrap();
+    let refused = |result: Result<(), ContentError>| assert!(matches!(result, Err(ContentError::ReadOnly { .. })));
+    refused(file.write(0, b"lost").map(drop));
+    refused(file.resize(0).map(drop));
+    assert_eq!(content(&file).unwrap(), [7; 9000]);
+}

@@ -25,7 +25,7 @@ impl File {
         };
         let end = self.checked_size(offset.saturating_add(last).saturating_add(1))?;
         let newborn = self.newborn_ahead()?;
-        let mut live = self.exclusive();
+        let mut live = self.exclusive()?;
         let next = self.next(&live, newborn)?;
         self.volume.keyring.note_written(next.head.data_key, data.len() as u64);
         let size = next.head.size.max(end);
