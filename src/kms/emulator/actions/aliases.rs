@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Arguments;
 use super::arguments::done;
 use crate::kms::emulator::refusal::Refusal;
-use crate::kms::{Kms, KmsAdmin};
+use crate::kms::{Alias, KmsAdmin};
 
 pub(super) fn create(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
     let (alias, key) = (arguments.needed("AliasName")?, arguments.key_id("KeyId")?);
@@ -25,22 +25,21 @@ pub(super) fn delete(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
 }
 
 pub(super) fn list(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
-    page(arguments, |_| true)
+    page(arguments, arguments.store().list_aliases()?)
 }
 
 pub(super) fn list_by_key(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
-    let key = arguments.store().describe_key(arguments.key_id("KeyId")?)?.id;
-    page(arguments, |named| named == key)
+    page(
+        arguments,
+        arguments.store().list_aliases_of(arguments.key_id("KeyId")?)?,
+    )
 }
 
-fn page(arguments: &Arguments<'_>, wanted: impl Fn(&str) -> bool) -> Result<Value, Refusal> {
-    let aliases = arguments.store().list_aliases()?;
-    let wanted = aliases.into_iter().filter(|alias| wanted(&alias.key));
-    let aliases: Vec<Value> = wanted
-        .map(|alias| {
-            let arn = arguments.house.alias_arn(&alias.name);
-            json!({"AliasName": alias.name, "KeyId": alias.key, "AliasArn": arn})
-        })
-        .collect();
+fn page(arguments: &Arguments<'_>, aliases: Vec<Alias>) -> Result<Value, Refusal> {
+    let fields = |alias: Alias| {
+        let arn = arguments.house.alias_arn(&alias.name);
+        json!({"AliasName": alias.name, "KeyId": alias.key, "AliasArn": arn})
+    };
+    let aliases: Vec<Value> = aliases.into_iter().map(fields).collect();
     arguments.page("Aliases", "Alias", &aliases, 0)
 }

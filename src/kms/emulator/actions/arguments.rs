@@ -72,6 +72,11 @@ impl<'a> Arguments<'a> {
         self.optional(name).ok_or_else(|| Refusal::missing(name))
     }
 
+    /// A parameter that must be given, if only as nothing.
+    pub(super) fn given(&self, name: &str) -> Result<&'a str, Refusal> {
+        self.parameters.get(name).ok_or_else(|| Refusal::missing(name))
+    }
+
     /// A whole number within bounds.
     pub(super) fn number(&self, name: &str, range: RangeInclusive<u32>) -> Result<Option<u32>, Refusal> {
         let Some(text) = self.optional(name) else {

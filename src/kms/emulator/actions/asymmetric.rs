@@ -1,11 +1,14 @@
-//! AsymmetricSign, AsymmetricVerify, GetPublicKey.
+//! AsymmetricSign, AsymmetricVerify, AsymmetricEncrypt, AsymmetricDecrypt, GetPublicKey.
+
+use std::str::FromStr;
 
 use data_encoding::BASE64;
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::Arguments;
 use crate::kms::emulator::refusal::Refusal;
-use crate::kms::{Direct, KmsSigner, SignAlgorithm};
+use crate::kms::{Direct, KmsSigner};
 
 pub(super) fn sign(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
     let (key, version) = (arguments.key("KeyId")?, arguments.needed("KeyVersionId")?);
@@ -25,6 +28,26 @@ pub(super) fn verify(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
     Ok(answer(&verified, "Value", Value::from(verified.data)))
 }
 
+pub(super) fn encrypt(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
+    let (key, version) = (arguments.key("KeyId")?, arguments.needed("KeyVersionId")?);
+    let plain = Zeroizing::new(arguments.base64("Plaintext")?);
+    let sealed = arguments
+        .store()
+        .asymmetric_encrypt(key, version, algorithm(arguments)?, &plain)?;
+    let value = BASE64.encode(&sealed.data);
+    Ok(answer(&sealed, "CiphertextBlob", Value::from(value)))
+}
+
+pub(super) fn decrypt(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
+    let (key, version) = (arguments.key("KeyId")?, arguments.needed("KeyVersionId")?);
+    let sealed = arguments.base64("CiphertextBlob")?;
+    let opened = arguments
+        .store()
+        .asymmetric_decrypt(key, version, algorithm(arguments)?, &sealed)?;
+    let value = BASE64.encode(&opened.data);
+    Ok(answer(&opened, "Plaintext", Value::from(value)))
+}
+
 pub(super) fn public_key(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
     let (key, version) = (arguments.key("KeyId")?, arguments.needed("KeyVersionId")?);
     let public = arguments.store().public_key(key, version)?;
@@ -35,16 +58,10 @@ fn answer<T>(of: &Direct<T>, name: &str, value: Value) -> Value {
     json!({"KeyId": of.key, "KeyVersionId": of.version, name: value})
 }
 
-fn algorithm(arguments: &Arguments<'_>) -> Result<SignAlgorithm, Refusal> {
-    let name = arguments.needed("Algorithm")?;
-    let mut all = [
-        SignAlgorithm::RsaPkcs1Sha256,
-        SignAlgorithm::RsaPssSha256,
-        SignAlgorithm::EcdsaSha256,
-    ]
-    .into_iter();
-    all.find(|algorithm| algorithm.as_str() == name)
-        .ok_or_else(|| Refusal::invalid("Algorithm"))
+/// To sign or to encrypt with, as the action needs it.
+fn algorithm<T: FromStr>(arguments: &Arguments<'_>) -> Result<T, Refusal> {
+    let name = "Algorithm";
+    arguments.needed(name)?.parse().map_err(|_| Refusal::invalid(name))
 }
 
 /// The SHA-256 digest to be signed, as it is.

@@ -1,4 +1,4 @@
-//! CreateKey, DescribeKey, ListKeys.
+//! CreateKey, DescribeKey, ListKeys, UpdateKeyDescription.
 
 use std::str::FromStr;
 
@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Arguments;
-use super::arguments::House;
+use super::arguments::{House, done};
+use super::tags::tags;
 use super::versions::interval;
 use crate::kms::api::time_text;
 use crate::kms::emulator::refusal::Refusal;
@@ -40,6 +41,7 @@ pub(super) fn create(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
         spec: parsed(arguments, "KeySpec")?.unwrap_or_default(),
         usage: parsed(arguments, "KeyUsage")?,
         rotation,
+        tags: tags(arguments)?,
     })?;
     Ok(metadata(arguments.house, &key))
 }
@@ -51,8 +53,28 @@ fn parsed<T: FromStr<Err = KmsError>>(arguments: &Arguments<'_>, name: &str) -> 
 }
 
 pub(super) fn describe(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
-    let key = arguments.store().describe_key(arguments.key("KeyId")?)?;
-    Ok(metadata(arguments.house, &key))
+    let facts = arguments.store().key_facts(arguments.key("KeyId")?)?;
+    let mut described = metadata(arguments.house, &facts.metadata);
+    let fields = &mut described["KeyMetadata"];
+    let protection = if facts.protection.is_some() {
+        "Enabled"
+    } else {
+        "Disabled"
+    };
+    fields["DeletionProtection"] = Value::from(protection);
+    if let Some(description) = facts.protection {
+        fields["DeletionProtectionDescription"] = Value::from(description);
+    }
+    Ok(described)
+}
+
+pub(super) fn set_description(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
+    // An empty one takes the old one away.
+    let description = arguments.given("Description")?;
+    arguments
+        .store()
+        .set_description(arguments.key_id("KeyId")?, description)?;
+    Ok(done())
 }
 
 fn metadata(house: &House, key: &KeyMetadata) -> Value {
@@ -69,12 +91,16 @@ fn metadata(house: &House, key: &KeyMetadata) -> Value {
         "Origin": "Aliyun_KMS",
         "ProtectionLevel": "SOFTWARE",
         "LastRotationDate": time(key.last_rotation.or(Some(key.created))),
-        "AutomaticRotation": "Disabled",
+        "AutomaticRotation": key.rotation.state.to_string(),
         "DeleteDate": time(key.delete_date),
         "MaterialExpireTime": "",
     });
     if let Some(version) = &key.primary_version {
         fields["PrimaryKeyVersion"] = Value::from(&**version);
+    }
+    if let Some(seconds) = key.rotation.interval {
+        fields["RotationInterval"] = Value::from(format!("{seconds}s"));
+        fields["NextRotationDate"] = Value::from(time(key.rotation.next));
     }
     json!({ "KeyMetadata": fields })
 }

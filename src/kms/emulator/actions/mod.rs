@@ -7,6 +7,7 @@ mod keys;
 mod states;
 mod symmetric;
 mod table;
+mod tags;
 mod versions;
 
 pub(super) use arguments::{Arguments, House};

@@ -1,4 +1,4 @@
-//! EnableKey, DisableKey, ScheduleKeyDeletion, CancelKeyDeletion.
+//! EnableKey, DisableKey, ScheduleKeyDeletion, CancelKeyDeletion, SetDeletionProtection.
 
 use serde_json::Value;
 
@@ -26,5 +26,15 @@ pub(super) fn schedule_deletion(arguments: &Arguments<'_>) -> Result<Value, Refu
 
 pub(super) fn cancel_deletion(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
     arguments.store().cancel_deletion(arguments.key_id("KeyId")?)?;
+    Ok(done())
+}
+
+pub(super) fn set_deletion_protection(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
+    let name = "EnableDeletionProtection";
+    let enable = arguments.flag(name)?.ok_or_else(|| Refusal::missing(name))?;
+    let description = arguments.optional("DeletionProtectionDescription").unwrap_or_default();
+    let key = arguments.key_id("ProtectedResourceArn")?;
+    let protection = enable.then_some(description);
+    arguments.store().set_deletion_protection(key, protection)?;
     Ok(done())
 }

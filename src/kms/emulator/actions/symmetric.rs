@@ -1,16 +1,11 @@
 //! Encrypt, Decrypt, GenerateDataKey and its form without plain text, ReEncrypt.
 
-use data_encoding::BASE64;
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
 use super::Arguments;
-use crate::crypto::SecretBytes;
 use crate::kms::emulator::refusal::Refusal;
+use crate::kms::local::{TextKey, data_key_len};
 use crate::kms::{Direct, KmsDirect};
-
-/// The length of a data key where none is asked for.
-const KEY_LEN: u32 = 32;
 
 pub(super) fn encrypt(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
     let (key, text) = (arguments.key("KeyId")?, arguments.needed("Plaintext")?);
@@ -29,32 +24,22 @@ pub(super) fn decrypt(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
 
 pub(super) fn generate(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
     unsupported(arguments, &["Recipient"])?;
-    let (text, mut fields) = data_key(arguments)?;
-    fields["Plaintext"] = Value::from(&**text);
+    let made = data_key(arguments)?;
+    let mut fields = blob(made.wrapped);
+    fields["Plaintext"] = Value::from(&**made.plain);
     Ok(fields)
 }
 
 pub(super) fn generate_without_plaintext(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
-    Ok(data_key(arguments)?.1)
+    Ok(blob(data_key(arguments)?.wrapped))
 }
 
-/// A new data key: its text, and the answer without that.
-fn data_key(arguments: &Arguments<'_>) -> Result<(Zeroizing<String>, Value), Refusal> {
+fn data_key(arguments: &Arguments<'_>) -> Result<TextKey, Refusal> {
     let key = arguments.key("KeyId")?;
     let context = arguments.context("EncryptionContext")?;
-    let by_spec = match arguments.optional("KeySpec") {
-        None | Some("AES_256") => KEY_LEN,
-        Some("AES_128") => 16,
-        Some(_) => return Err(Refusal::invalid("KeySpec")),
-    };
-    // Where both are given, the number counts.
-    let len = arguments.number("NumberOfBytes", 1..=1024)?.unwrap_or(by_spec);
-    let mut bytes = vec![0; len as usize];
-    getrandom::fill(&mut bytes).map_err(|_| Refusal::kms("InternalFailure"))?;
-    let bytes = SecretBytes::new(bytes);
-    let text = Zeroizing::new(BASE64.encode(bytes.expose()));
-    let fields = blob(arguments.store().encrypt_text(key, &context, &text)?);
-    Ok((text, fields))
+    let bytes = arguments.number("NumberOfBytes", 0..=u32::MAX)?;
+    let len = data_key_len(arguments.optional("KeySpec"), bytes.map(|bytes| bytes as usize))?;
+    Ok(arguments.store().generate_text(key, &context, len)?)
 }
 
 pub(super) fn re_encrypt(arguments: &Arguments<'_>) -> Result<Value, Refusal> {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Arguments, aliases, asymmetric, keys, states, symmetric, versions};
+use super::{Arguments, aliases, asymmetric, keys, states, symmetric, tags, versions};
 use crate::kms::emulator::refusal::Refusal;
 
 /// One action of the API.
@@ -35,6 +35,7 @@ static TABLE: &[Action] = &[
     change("CreateKey", keys::create),
     look("DescribeKey", keys::describe),
     look("ListKeys", keys::list),
+    change("UpdateKeyDescription", keys::set_description),
     change("CreateAlias", aliases::create),
     change("UpdateAlias", aliases::update),
     change("DeleteAlias", aliases::delete),
@@ -44,6 +45,10 @@ static TABLE: &[Action] = &[
     change("DisableKey", states::disable),
     change("ScheduleKeyDeletion", states::schedule_deletion),
     change("CancelKeyDeletion", states::cancel_deletion),
+    change("SetDeletionProtection", states::set_deletion_protection),
+    change("TagResource", tags::tag),
+    change("UntagResource", tags::untag),
+    look("ListResourceTags", tags::list),
     change("CreateKeyVersion", versions::create),
     look("ListKeyVersions", versions::list),
     look("DescribeKeyVersion", versions::describe),
@@ -55,8 +60,20 @@ static TABLE: &[Action] = &[
     look("ReEncrypt", symmetric::re_encrypt),
     look("AsymmetricSign", asymmetric::sign),
     look("AsymmetricVerify", asymmetric::verify),
+    look("AsymmetricEncrypt", asymmetric::encrypt),
+    look("AsymmetricDecrypt", asymmetric::decrypt),
     look("GetPublicKey", asymmetric::public_key),
+    // What there is, but not here: key material never comes in or goes out.
+    look("GetParametersForImport", unsupported),
+    look("ImportKeyMaterial", unsupported),
+    look("DeleteKeyMaterial", unsupported),
+    look("GenerateAndExportDataKey", unsupported),
+    look("ExportDataKey", unsupported),
 ];
+
+fn unsupported(_: &Arguments<'_>) -> Result<Value, Refusal> {
+    Err(Refusal::kms("UnsupportedOperation"))
+}
 
 /// The action of that name; names are case-sensitive.
 pub(in crate::kms::emulator) fn find(name: &str) -> Option<&'static Action> {

@@ -12,20 +12,14 @@ pub(super) fn create(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
     let store = arguments.store();
     let key = store.describe_key(arguments.key("KeyId")?)?.id;
     let version = store.rotate(&key)?;
-    found(&key, store.list_versions(&key)?, &version)
+    Ok(json!({ "KeyVersion": fields(&key, &store.describe_version(&key, &version)?) }))
 }
 
 pub(super) fn describe(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
     let store = arguments.store();
     let key = store.describe_key(arguments.key("KeyId")?)?.id;
-    let version = arguments.needed("KeyVersionId")?;
-    found(&key, store.list_versions(&key)?, version)
-}
-
-fn found(key: &str, versions: Vec<KeyVersion>, id: &str) -> Result<Value, Refusal> {
-    let version = versions.into_iter().find(|version| version.id == id);
-    let version = version.ok_or_else(|| Refusal::kms("Forbidden.KeyVersionNotFound"))?;
-    Ok(json!({ "KeyVersion": fields(key, &version) }))
+    let version = store.describe_version(&key, arguments.needed("KeyVersionId")?)?;
+    Ok(json!({ "KeyVersion": fields(&key, &version) }))
 }
 
 fn fields(key: &str, version: &KeyVersion) -> Value {
