@@ -227,7 +227,6 @@ mod tests {
             r#"{"latency": 1}"#,
             r#"{"requests_per_second": 0}"#,
             r#"{"drop": -1}"#,
-            "[]",
             "",
         ] {
             assert!(serde_json::from_str::<Faults>(json).is_err(), "{json}");

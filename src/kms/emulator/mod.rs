@@ -22,3 +22,6 @@ pub use access_keys::{AccessKeyError, AccessKeys};
 pub use server::Listeners;
 pub use service::Emulator;
 pub use wire::Received;
+
+#[cfg(test)]
+mod tests;
