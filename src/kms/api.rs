@@ -1,6 +1,5 @@
 //! What kmsfs asks of a key management service, whichever it is. Calls block; whoever makes them holds no guard.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -208,8 +207,6 @@ pub struct NewKey {
     pub usage: Option<KeyUsage>,
     /// Seconds between automatic rotations; none for no rotation.
     pub rotation: Option<u64>,
-    /// Tags: at most 20, keys and values of up to 128 characters.
-    pub tags: BTreeMap<String, String>,
 }
 
 /// What a master key may be used for.

@@ -44,6 +44,9 @@ const TABLE: &[(&str, u16, &str)] = &[
     ("AliasAlreadyExists", 400, "AliasName Already Exists."),
     ("Unsupported.Alias", 400, "Alias is not valid for this api."),
     ("Unsupported.Origin", 400, "This key origin is not valid for this api"),
+    ("InvalidKeyMaterial", 400, "key material is invalid"),
+    ("InvalidImportToken", 400, "import token is invalid"),
+    ("ExpiredImportToken", 400, "import token is expired"),
     ("Unsupported.ProtectionLevel", 400, "This protection level is not valid for this api"),
 ];
 

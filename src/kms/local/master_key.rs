@@ -125,7 +125,7 @@ impl MasterKey {
             delete_at: None,
             rotation: new.rotation,
             protection: None,
-            tags: new.tags.clone(),
+            tags: BTreeMap::new(),
             origin,
             import: None,
             versions: first.into_iter().collect(),
@@ -252,7 +252,8 @@ impl MasterKey {
                 .protection
                 .as_deref()
                 .is_none_or(|text| check_description(text).is_ok())
-            && check_tags(&self.tags).is_ok()
+            && self.tags.len() <= TAGS_MAX
+            && self.tags.iter().all(|(key, value)| check_tag(key, value).is_ok())
             && self.versions.len() <= VERSIONS_MAX
             && self.versions.iter().all(|version| is_uuid(&version.id))
             && self.material_is_sound()
@@ -329,8 +330,11 @@ impl MasterKey {
     /// Adds tags; one that is there gets the new value.
     pub(super) fn tag(&mut self, tags: &BTreeMap<String, String>) -> Result<(), KmsError> {
         self.permit(Operation::Describe)?;
-        self.tags.extend(tags.clone());
-        check_tags(&self.tags)
+        for (key, value) in tags {
+            check_tag(key, value)?;
+            self.tags.insert(key.clone(), value.clone());
+        }
+        super::ring::limit(self.tags.len().saturating_sub(1), TAGS_MAX, "tags on this key")
     }
 
     /// Takes tags away; one that is not there does not matter.
@@ -357,7 +361,6 @@ pub(super) fn check_new(new: &NewKey, origin: Origin) -> Result<KeyUsage, KmsErr
     }
     check_description(&new.description)?;
     check_rotation(new.spec, origin, new.rotation)?;
-    check_tags(&new.tags)?;
     Ok(usage)
 }
 
@@ -385,11 +388,6 @@ fn check_description(text: &str) -> Result<(), KmsError> {
         return Err(KmsError::new("InvalidParameter", message));
     }
     Ok(())
-}
-
-fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), KmsError> {
-    tags.iter().try_for_each(|(key, value)| check_tag(key, value))?;
-    super::ring::limit(tags.len().saturating_sub(1), TAGS_MAX, "tags on this key")
 }
 
 /// The rules of §1.6.

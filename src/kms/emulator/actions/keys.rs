@@ -11,17 +11,20 @@ use super::tags::tags;
 use super::versions::interval;
 use crate::kms::api::time_text;
 use crate::kms::emulator::refusal::Refusal;
+use crate::kms::local::Origin;
 use crate::kms::{KeyMetadata, Kms, KmsAdmin, KmsError, NewKey};
 
 /// Most conditions of a list, and most values of each (reference, §1.6).
 const FILTERS_MAX: usize = 10;
 
 pub(super) fn create(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
-    match arguments.optional("Origin") {
-        None | Some("Aliyun_KMS") => {}
-        Some("EXTERNAL") => return Err(Refusal::kms("Unsupported.Origin")),
-        Some(_) => return Err(Refusal::invalid("Origin")),
-    }
+    let origin = match arguments.optional("Origin") {
+        None => Origin::Kms,
+        Some(name) => [Origin::Kms, Origin::External]
+            .into_iter()
+            .find(|origin| origin.as_str() == name)
+            .ok_or_else(|| Refusal::invalid("Origin"))?,
+    };
     match arguments.optional("ProtectionLevel") {
         None | Some("SOFTWARE") => {}
         Some("HSM") => return Err(Refusal::kms("Unsupported.ProtectionLevel")),
@@ -36,14 +39,14 @@ pub(super) fn create(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
         Some(true) => Some(interval(arguments)?),
         _ => None,
     };
-    let key = arguments.store().create_key(&NewKey {
+    let new = NewKey {
         description: arguments.optional("Description").unwrap_or_default().to_owned(),
         spec: parsed(arguments, "KeySpec")?.unwrap_or_default(),
         usage: parsed(arguments, "KeyUsage")?,
         rotation,
-        tags: tags(arguments)?,
-    })?;
-    Ok(metadata(arguments.house, &key))
+    };
+    let key = arguments.store().create_with_tags(&new, origin, &tags(arguments)?)?;
+    Ok(metadata(arguments.house, &key, origin))
 }
 
 /// A value by Alibaba's name of it.
@@ -54,7 +57,7 @@ fn parsed<T: FromStr<Err = KmsError>>(arguments: &Arguments<'_>, name: &str) -> 
 
 pub(super) fn describe(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
     let facts = arguments.store().key_facts(arguments.key("KeyId")?)?;
-    let mut described = metadata(arguments.house, &facts.metadata);
+    let mut described = metadata(arguments.house, &facts.metadata, facts.origin);
     let fields = &mut described["KeyMetadata"];
     let protection = if facts.protection.is_some() {
         "Enabled"
@@ -62,6 +65,9 @@ pub(super) fn describe(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
         "Disabled"
     };
     fields["DeletionProtection"] = Value::from(protection);
+    if let Some(end) = facts.material_expires {
+        fields["MaterialExpireTime"] = Value::from(time_text(end));
+    }
     if let Some(description) = facts.protection {
         fields["DeletionProtectionDescription"] = Value::from(description);
     }
@@ -77,7 +83,7 @@ pub(super) fn set_description(arguments: &Arguments<'_>) -> Result<Value, Refusa
     Ok(done())
 }
 
-fn metadata(house: &House, key: &KeyMetadata) -> Value {
+fn metadata(house: &House, key: &KeyMetadata, origin: Origin) -> Value {
     let time = |seconds: Option<i64>| seconds.map_or_else(String::new, time_text);
     let mut fields = json!({
         "KeyId": key.id,
@@ -88,7 +94,7 @@ fn metadata(house: &House, key: &KeyMetadata) -> Value {
         "KeySpec": key.spec,
         "KeyState": key.state.to_string(),
         "KeyUsage": key.usage,
-        "Origin": "Aliyun_KMS",
+        "Origin": origin.as_str(),
         "ProtectionLevel": "SOFTWARE",
         "LastRotationDate": time(key.last_rotation.or(Some(key.created))),
         "AutomaticRotation": key.rotation.state.to_string(),

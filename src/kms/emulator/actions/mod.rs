@@ -3,6 +3,7 @@
 mod aliases;
 mod arguments;
 mod asymmetric;
+mod import;
 mod keys;
 mod states;
 mod symmetric;

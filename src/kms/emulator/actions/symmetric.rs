@@ -1,8 +1,10 @@
-//! Encrypt, Decrypt, GenerateDataKey and its form without plain text, ReEncrypt.
+//! Encrypt, Decrypt, GenerateDataKey in its three forms, ExportDataKey, ReEncrypt.
 
+use data_encoding::BASE64;
 use serde_json::{Value, json};
 
 use super::Arguments;
+use super::import::wrapping;
 use crate::kms::emulator::refusal::Refusal;
 use crate::kms::local::{TextKey, data_key_len};
 use crate::kms::{Direct, KmsDirect};
@@ -37,9 +39,37 @@ pub(super) fn generate_without_plaintext(arguments: &Arguments<'_>) -> Result<Va
 fn data_key(arguments: &Arguments<'_>) -> Result<TextKey, Refusal> {
     let key = arguments.key("KeyId")?;
     let context = arguments.context("EncryptionContext")?;
+    Ok(arguments.store().generate_text(key, &context, key_len(arguments)?)?)
+}
+
+fn key_len(arguments: &Arguments<'_>) -> Result<usize, Refusal> {
     let bytes = arguments.number("NumberOfBytes", 0..=u32::MAX)?;
-    let len = data_key_len(arguments.optional("KeySpec"), bytes.map(|bytes| bytes as usize))?;
-    Ok(arguments.store().generate_text(key, &context, len)?)
+    Ok(data_key_len(
+        arguments.optional("KeySpec"),
+        bytes.map(|bytes| bytes as usize),
+    )?)
+}
+
+pub(super) fn generate_and_export(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
+    let (key, context) = (arguments.key("KeyId")?, arguments.context("EncryptionContext")?);
+    let (len, owner) = (key_len(arguments)?, arguments.base64("PublicKeyBlob")?);
+    let store = arguments.store();
+    let (made, exported) = store.generate_and_export(key, &context, len, &owner, wrapping(arguments)?)?;
+    let mut fields = blob(made);
+    fields["ExportedDataKey"] = Value::from(BASE64.encode(&exported));
+    Ok(fields)
+}
+
+pub(super) fn export(arguments: &Arguments<'_>) -> Result<Value, Refusal> {
+    let (sealed, context) = (
+        arguments.needed("CiphertextBlob")?,
+        arguments.context("EncryptionContext")?,
+    );
+    let owner = arguments.base64("PublicKeyBlob")?;
+    let store = arguments.store();
+    let exported = store.export_data_key(sealed, &context, &owner, wrapping(arguments)?)?;
+    let value = BASE64.encode(&exported.data);
+    Ok(json!({"KeyId": exported.key, "KeyVersionId": exported.version, "ExportedDataKey": value}))
 }
 
 pub(super) fn re_encrypt(arguments: &Arguments<'_>) -> Result<Value, Refusal> {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Arguments, aliases, asymmetric, keys, states, symmetric, tags, versions};
+use super::{Arguments, aliases, asymmetric, import, keys, states, symmetric, tags, versions};
 use crate::kms::emulator::refusal::Refusal;
 
 /// One action of the API.
@@ -53,27 +53,22 @@ static TABLE: &[Action] = &[
     look("ListKeyVersions", versions::list),
     look("DescribeKeyVersion", versions::describe),
     change("UpdateRotationPolicy", versions::set_rotation),
+    look("GetParametersForImport", import::parameters),
+    change("ImportKeyMaterial", import::import),
+    change("DeleteKeyMaterial", import::delete),
     look("Encrypt", symmetric::encrypt),
     look("Decrypt", symmetric::decrypt),
     look("GenerateDataKey", symmetric::generate),
     look("GenerateDataKeyWithoutPlaintext", symmetric::generate_without_plaintext),
     look("ReEncrypt", symmetric::re_encrypt),
+    look("GenerateAndExportDataKey", symmetric::generate_and_export),
+    look("ExportDataKey", symmetric::export),
     look("AsymmetricSign", asymmetric::sign),
     look("AsymmetricVerify", asymmetric::verify),
     look("AsymmetricEncrypt", asymmetric::encrypt),
     look("AsymmetricDecrypt", asymmetric::decrypt),
     look("GetPublicKey", asymmetric::public_key),
-    // What there is, but not here: key material never comes in or goes out.
-    look("GetParametersForImport", unsupported),
-    look("ImportKeyMaterial", unsupported),
-    look("DeleteKeyMaterial", unsupported),
-    look("GenerateAndExportDataKey", unsupported),
-    look("ExportDataKey", unsupported),
 ];
-
-fn unsupported(_: &Arguments<'_>) -> Result<Value, Refusal> {
-    Err(Refusal::kms("UnsupportedOperation"))
-}
 
 /// The action of that name; names are case-sensitive.
 pub(in crate::kms::emulator) fn find(name: &str) -> Option<&'static Action> {

@@ -123,15 +123,16 @@ fn pages() {
 #[test]
 fn what_is_not_served_says_so() {
     let scene = Scene::simple();
-    assert_eq!(
-        scene.refused(400, "CreateKey", &[("Origin", "EXTERNAL")]),
-        "Unsupported.Origin"
-    );
+    let own = [
+        ("KeyId", &*scene.key),
+        ("WrappingKeySpec", "RSA_2048"),
+        ("WrappingAlgorithm", "RSAES_OAEP_SHA_1"),
+    ];
+    assert_eq!(scene.refused(400, "GetParametersForImport", &own), "Unsupported.Origin");
     assert_eq!(
         scene.refused(400, "CreateKey", &[("ProtectionLevel", "HSM")]),
         "Unsupported.ProtectionLevel"
     );
-    assert_eq!(scene.refused(400, "ImportKeyMaterial", &[]), "UnsupportedOperation");
     let dry = [("KeyId", ALIAS), ("Plaintext", "x"), ("DryRun", "true")];
     assert_eq!(scene.refused(400, "Encrypt", &dry), "UnsupportedOperation");
     assert_eq!(scene.refused(404, "GetSecretValue", &[]), "InvalidAction.NotFound");

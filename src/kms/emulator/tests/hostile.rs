@@ -61,12 +61,13 @@ proptest! {
             "CreateKey", "DescribeKey", "ListKeys", "CreateAlias", "UpdateAlias", "DeleteAlias", "ListAliases",
             "UpdateRotationPolicy", "TagResource", "UntagResource", "Encrypt", "Decrypt", "GenerateDataKey",
             "ReEncrypt", "AsymmetricSign", "AsymmetricVerify", "AsymmetricDecrypt", "GetPublicKey",
-            "SetDeletionProtection", "ListKeyVersions", "DescribeKeyVersion",
+            "SetDeletionProtection", "ListKeyVersions", "DescribeKeyVersion", "ImportKeyMaterial", "ExportDataKey",
         ]),
         arguments in vec((prop::sample::select(vec![
             "KeyId", "AliasName", "Plaintext", "CiphertextBlob", "EncryptionContext", "Tags", "TagKeys", "Filters",
             "PageNumber", "PageSize", "RotationInterval", "EnableAutomaticRotation", "NumberOfBytes", "Digest",
             "KeyVersionId", "Algorithm", "Value", "DestinationKeyId", "ProtectedResourceArn", "KeySpec", "DryRun",
+            "ImportToken", "PublicKeyBlob",
         ]), prop_oneof![
             Just("alias/Apollo/WorkKey".to_owned()), Just("acs:kms:".to_owned()), Just("true".to_owned()),
             "[0-9]{0,12}[dhms]?", "[A-Za-z0-9+/=]{0,120}", "\\PC{0,10}", "[\\[\\]{}\":,a]{0,12}",
