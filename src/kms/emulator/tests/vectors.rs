@@ -11,6 +11,8 @@ const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b785
 const V1: &str = "Version=2016-01-20&Action=Encrypt&Format=JSON&RegionId=cn-hangzhou&KeyId=alias%2FApollo%2FWorkKey&Plaintext=SGVsbG8gd29ybGQ%3D&EncryptionContext=%7B%22Purpose%22%3A%22test%20~%2A%2B%22%2C%22app%22%3A%22%E9%98%BF%E6%B3%A2%E7%BD%97%22%7D&Timestamp=2020-11-12T08%3A00%3A00Z&SignatureMethod=HMAC-SHA1&SignatureType=&SignatureVersion=1.0&SignatureNonce=a3c1f0e29b7d4c5e8f60718293a4b5c6&AccessKeyId=testid";
 const V3: &str = "EncryptionContext=%7B%22Purpose%22%3A%22test+~%2A%2B%22%2C%22app%22%3A%22%E9%98%BF%E6%B3%A2%E7%BD%97%22%7D&KeyId=alias%2FApollo%2FWorkKey&Plaintext=SGVsbG8gd29ybGQ%3D";
 
+type Header<'a> = (&'a str, &'a str);
+
 /// The headers of vector A, with `Authorization` over them and `more`.
 fn v3_headers(algorithm: &str, credential: &str, more: &[(&str, &str)], signature: &str) -> Vec<(String, String)> {
     let minimum = [
@@ -112,7 +114,7 @@ fn v3_and_v4() {
     let with_token = [&sdk[..], &token].concat();
     let v4 = "testid/20201112/cn-hangzhou/Kms/aliyun_v4_request";
     #[rustfmt::skip]
-    let vectors: [(&str, &str, &[(&str, &str)], &str); 4] = [
+    let vectors: [(&str, &str, &[Header<'_>], &str); 4] = [
         ("ACS3", "testid", &[], "fb891044e33b68d982f6fc5183812c347eae0b3ce5bfa802d8b6048d9920b5f6"),
         ("ACS3", "testid", &sdk, "23768cb402df1e839cbd4a63230418bae9a147c59125645a151dbcce1e2cffba"),
         ("ACS3", "STS.testid", &with_token, "1abc8b877dc7cebc45bd3b0d64c6a3b3c5393215b09816fc3ec522b63546732a"),
