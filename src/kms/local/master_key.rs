@@ -264,7 +264,7 @@ impl MasterKey {
 impl MasterKey {
     pub(super) fn add_version(&mut self, version: Version) -> Result<(), KmsError> {
         self.check_versions()?;
-        super::ring::limit(self.versions.len(), VERSIONS_MAX, "versions of one key")?;
+        limit(self.versions.len(), VERSIONS_MAX, "versions of one key")?;
         self.versions.push(version);
         Ok(())
     }
@@ -280,7 +280,8 @@ impl MasterKey {
 
     pub(super) fn set_rotation(&mut self, interval: Option<u64>) -> Result<(), KmsError> {
         self.permit(Operation::Rotate)?;
-        check_rotation(self.spec, self.origin, interval)?;
+        // A key that cannot rotate has no policy that could be switched off.
+        check_rotation(self.spec, self.origin, interval.or(Some(*ROTATION.start())))?;
         self.rotation = interval;
         Ok(())
     }
@@ -334,7 +335,7 @@ impl MasterKey {
             check_tag(key, value)?;
             self.tags.insert(key.clone(), value.clone());
         }
-        super::ring::limit(self.tags.len().saturating_sub(1), TAGS_MAX, "tags on this key")
+        limit(self.tags.len().saturating_sub(1), TAGS_MAX, "tags on this key")
     }
 
     /// Takes tags away; one that is not there does not matter.
@@ -396,6 +397,17 @@ fn check_tag(key: &str, value: &str) -> Result<(), KmsError> {
     if key.is_empty() || !short(key) || !short(value) || key.starts_with("aliyun") || key.starts_with("acs:") {
         let message = "a tag is a key and a value of up to 128 characters each; the key is not empty and does not begin with aliyun or acs:";
         return Err(KmsError::new("InvalidParameter", message).about(key.escape_debug().to_string()));
+    }
+    Ok(())
+}
+
+/// `Rejected.LimitExceeded` when there are `max` already.
+pub(super) fn limit(count: usize, max: usize, of: &str) -> Result<(), KmsError> {
+    if count >= max {
+        return Err(KmsError::new(
+            "Rejected.LimitExceeded",
+            format!("there are {max} {of} already"),
+        ));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::master_key::{MasterKey, Version};
+use super::master_key::{MasterKey, Version, limit};
 use super::permit::Operation;
 use crate::kms::KmsError;
 
@@ -81,7 +81,9 @@ impl Ring {
         self.aliases.iter().filter(move |(_, key)| self.find(key, now).is_ok())
     }
 
-    /// Whether time has brought something that changes how a key is used: a rotation, or the end of its material.
+    /// Whether time has brought something that is to be written at once: a rotation, or the end of imported material. The
+    /// end of a key is not: it is absent, and leaves the file with the next change, so that looking with a
+    /// wrong clock does not destroy it.
     pub(super) fn is_due(&self, now: i64) -> bool {
         self.keys
             .iter()
@@ -94,16 +96,12 @@ impl Ring {
         over.for_each(MasterKey::drop_material);
     }
 
-    /// Carries out what has become due: forgets what is past its planned deletion (keys, versions, aliases) or past its
-    /// time (imported material), and rotates with what `version` makes for the key of an id.
+    /// Carries out what [`Ring::is_due`]; `version` makes a new version for the key of an id.
     pub(super) fn advance(
         &mut self,
         now: i64,
         version: impl Fn(&str) -> Result<Version, KmsError>,
     ) -> Result<(), KmsError> {
-        self.keys.retain(|key| !key.is_gone(now));
-        let left: HashSet<String> = self.keys.iter().map(|key| key.id.clone()).collect();
-        self.aliases.retain(|_, key| left.contains(key));
         self.expire(now);
         let due = self.keys.iter_mut().filter(|key| key.rotation_is_due(now));
         for key in due {
@@ -111,6 +109,13 @@ impl Ring {
             key.add_version(version)?;
         }
         Ok(())
+    }
+
+    /// Forgets what is past its planned deletion: keys, versions, aliases.
+    pub(super) fn purge(&mut self, now: i64) {
+        self.keys.retain(|key| !key.is_gone(now));
+        let left: HashSet<String> = self.keys.iter().map(|key| key.id.clone()).collect();
+        self.aliases.retain(|_, key| left.contains(key));
     }
 
     pub(super) fn add(&mut self, key: MasterKey) -> Result<(), KmsError> {
@@ -159,17 +164,6 @@ fn check_alias(alias: &str) -> Result<(), KmsError> {
     if !good || alias.len() > ALIAS_MAX || alias.starts_with("alias/acs") {
         let message = "an alias is alias/ and then letters, digits, _, - and /, up to 255 characters in all, and does not begin with alias/acs";
         return Err(KmsError::new("InvalidParameter", message).about(alias.escape_debug().to_string()));
-    }
-    Ok(())
-}
-
-/// `Rejected.LimitExceeded` when there are `max` already.
-pub(super) fn limit(count: usize, max: usize, of: &str) -> Result<(), KmsError> {
-    if count >= max {
-        return Err(KmsError::new(
-            "Rejected.LimitExceeded",
-            format!("there are {max} {of} already"),
-        ));
     }
     Ok(())
 }

@@ -122,7 +122,7 @@ impl LocalStore {
             return Ok(ring);
         }
         if self.may_advance(now)
-            && let Err(error) = self.update(|_, _| Ok(()))
+            && let Err(error) = self.rewrite(|_, _| Ok(()))
         {
             tracing::warn!("a master key is due for rotation or removal, and cannot be changed: {error}");
         }
@@ -170,8 +170,17 @@ impl LocalStore {
         })
     }
 
-    /// Changes the keys, durably and as a whole: when `change` or the disk fails, all stays as it was.
+    /// Changes the keys, durably and as a whole: when `change` or the disk fails, all stays as it was. What is past its
+    /// planned deletion goes too.
     pub(super) fn update<T>(&self, change: impl FnOnce(&mut Ring, i64) -> Result<T, KmsError>) -> Result<T, KmsError> {
+        self.rewrite(|ring, now| {
+            ring.purge(now);
+            change(ring, now)
+        })
+    }
+
+    /// Carries out what is due, and `change`.
+    fn rewrite<T>(&self, change: impl FnOnce(&mut Ring, i64) -> Result<T, KmsError>) -> Result<T, KmsError> {
         let _lock = files::lock(&self.path)?;
         let now = self.clock.unix();
         let mut ring = Ring::clone(&*self.on_disk()?);

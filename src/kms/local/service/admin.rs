@@ -121,6 +121,7 @@ impl KmsAdmin for LocalStore {
         self.change(key, |master, _| master.cancel_deletion())
     }
 
+    // Not as in the cloud of 2021, an asymmetric key may have a new version before seven days have passed.
     fn rotate(&self, key: &str) -> Result<String, KmsError> {
         let (id, spec) = self.look(key, |master| {
             master.check_versions()?;

@@ -192,11 +192,10 @@ fn default_usage_and_uses_that_a_kind_cannot_have() {
             );
         }
         if !symmetric {
-            let week = Some(7 * 86_400);
-            assert_eq!(
-                code(scene.store.set_rotation(&key, week)),
-                "Rejected.UnsupportedOperation"
-            );
+            for interval in [Some(7 * 86_400), None] {
+                let outcome = scene.store.set_rotation(&key, interval);
+                assert_eq!(code(outcome), "Rejected.UnsupportedOperation");
+            }
         }
     }
 }

@@ -87,6 +87,19 @@ fn rotation_policy_is_set_taken_away_and_bounded() {
 }
 
 #[test]
+fn due_rotation_does_not_take_a_deleted_key_out_of_the_file() {
+    let scene = Scene::new();
+    rotating(&scene);
+    scene.store.schedule_deletion(&scene.key, 7).unwrap();
+    scene.clock.advance(8 * DAY);
+    let in_file = || std::fs::read_to_string(scene.path()).unwrap().contains(&scene.key);
+    assert_eq!(scene.store.list_keys().unwrap().len(), 1);
+    assert!(in_file());
+    scene.store.create_key(&NewKey::default()).unwrap();
+    assert!(!in_file());
+}
+
+#[test]
 fn rotation_that_cannot_be_written_does_not_stop_wrapping() {
     let scene = Scene::new();
     let key = rotating(&scene);
