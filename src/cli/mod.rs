@@ -17,4 +17,7 @@ pub use complaint::Complaint;
 pub use helper::HelperArgs;
 pub use options::{KmsOptions, Layer, MountOptions, VolumeOptions};
 pub use single::{DecryptArgs, EncryptArgs, FileFormat, OutputArgs, SealArgs, UnsealArgs};
-pub use values::{ContextPair, OverwriteName, PassphraseSource, Reuse, Size, path_bytes};
+pub use values::{
+    ContextPair, EndpointType, KmsName, OverwriteName, PassphraseSource, Reuse, SignatureName, Size,
+    optional_path_bytes, path_bytes,
+};

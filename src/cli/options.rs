@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{OverwriteName, PassphraseSource, Reuse, Size, duration};
+use super::values::{EndpointType, KmsName, OverwriteName, PassphraseSource, Reuse, SignatureName, Size, duration};
 
 /// A set of options as one source gives it.
 pub trait Layer: Args + Default {
@@ -30,26 +30,62 @@ macro_rules! layer {
 #[command(next_help_heading = "Key management service")]
 pub struct KmsOptions {
     /// Which KMS holds the master keys [default: local, the embedded key store]
-    #[arg(long, global = true, value_name = "KMS", value_parser = ["local"])]
-    pub kms: Option<String>,
+    #[arg(long, global = true, value_name = "KMS")]
+    pub kms: Option<KmsName>,
     /// The file of the embedded key store [default: keystore in the state directory]
     #[arg(long, global = true, value_name = "PATH")]
     pub key_store: Option<PathBuf>,
     /// Where the key store's passphrase is read from: a file, an open descriptor, or a systemd credential
     #[arg(long, global = true, value_name = "FILE|fd:N|credential:NAME", value_parser = PassphraseSource::parser())]
     pub passphrase_file: Option<PassphraseSource>,
+    /// The region of Alibaba Cloud KMS, as cn-hangzhou [also: ALIBABA_CLOUD_REGION_ID]
+    #[arg(long, global = true, value_name = "REGION")]
+    pub region: Option<String>,
+    /// Its address, where it is not the region's own: a host name or a URL; http for this host only
+    #[arg(long, global = true, value_name = "HOST|URL")]
+    pub endpoint: Option<String>,
+    /// The region's own address over which network [default: public]
+    #[arg(long, global = true, value_name = "NETWORK")]
+    pub endpoint_type: Option<EndpointType>,
+    /// Believe the certificates of this PEM file only, as of a KMS instance [also: ALIBABA_CLOUD_CA_BUNDLE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kms_ca_file: Option<PathBuf>,
+    /// How requests are signed [default: v3]
+    #[arg(long, global = true, value_name = "VERSION")]
+    pub kms_signature: Option<SignatureName>,
+    /// Most requests to the KMS per second, 0 for no limit [default: 300]
+    #[arg(long, global = true, value_name = "N")]
+    pub kms_rate: Option<u32>,
+    /// How long a connection to the KMS may take [default: 5s]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
+    pub kms_connect_timeout: Option<Duration>,
+    /// How long one request may take [default: 10s]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
+    pub kms_timeout: Option<Duration>,
+    /// How long a call may take with all its tries [default: 30s]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
+    pub kms_deadline: Option<Duration>,
 }
 layer!(KmsOptions {
     kms,
     key_store,
-    passphrase_file
+    passphrase_file,
+    region,
+    endpoint,
+    endpoint_type,
+    kms_ca_file,
+    kms_signature,
+    kms_rate,
+    kms_connect_timeout,
+    kms_timeout,
+    kms_deadline,
 });
 
 /// What a new volume shall be.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "New volume")]
 pub struct VolumeOptions {
-    /// The master key [default: alias/kmsfs, made on first use]
+    /// The master key [default: alias/kmsfs; the embedded key store makes it on first use]
     #[arg(long, value_name = "ID|alias/NAME")]
     pub key_id: Option<String>,
     /// Bytes that are sealed together: a power of two from 4K to 1M [default: 4K]

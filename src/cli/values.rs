@@ -103,6 +103,33 @@ pub enum OverwriteName {
     InPlace,
 }
 
+/// Which KMS holds the master keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KmsName {
+    /// The embedded key store, in a file
+    Local,
+    /// Alibaba Cloud KMS
+    Alibaba,
+}
+
+/// Over which network a region's own address is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EndpointType {
+    /// kms.REGION.aliyuncs.com
+    Public,
+    /// kms-vpc.REGION.aliyuncs.com
+    Vpc,
+}
+
+/// How requests to Alibaba Cloud KMS are signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SignatureName {
+    /// ACS3-HMAC-SHA256
+    V3,
+    /// HMAC-SHA1, for services that know no other
+    V1,
+}
+
 /// Where a passphrase is read from. Never the command line itself, which every user of the machine can see.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PassphraseSource {
@@ -159,6 +186,28 @@ pub mod path_bytes {
     /// The deserializer's.
     pub fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
         Ok(OsString::from_vec(Vec::deserialize(from)?).into())
+    }
+}
+
+/// Optional paths as bytes.
+pub mod optional_path_bytes {
+    use super::*;
+
+    /// As an array of numbers, or null.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: serde::Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+        path.as_ref().map(|path| path.as_os_str().as_bytes()).serialize(to)
+    }
+
+    /// From an array of numbers, or null.
+    ///
+    /// # Errors
+    /// The deserializer's.
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+        let bytes: Option<Vec<u8>> = Option::deserialize(from)?;
+        Ok(bytes.map(|bytes| OsString::from_vec(bytes).into()))
     }
 }
 

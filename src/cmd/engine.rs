@@ -28,22 +28,31 @@ pub fn create(dir: &Path, root: &File, new: &NewVolume, kms: &KmsSettings) -> Re
     let service = kms_client::open_or_create(kms)?;
     let master_key = match &new.key_id {
         Some(key) => key.clone(),
-        None => keystore::default_key(&*service)?,
+        None => kms_client::default_key(kms, &*service)?,
     };
     let geometry = Geometry::new(new.chunk_size).ok_or_else(|| Failure::internal("the chunk size was not checked"))?;
+    let cloud = |text: &Option<String>| match kms.kind {
+        KmsKind::Local | KmsKind::Ephemeral => String::new(),
+        KmsKind::Alibaba => text.clone().unwrap_or_default(),
+    };
     let creation = Creation {
         geometry,
         overwrite: new.overwrite,
         kms: kms.kind,
-        region: String::new(),
-        endpoint: String::new(),
+        region: cloud(&kms.cloud.region),
+        endpoint: cloud(&kms.cloud.endpoint),
         master_key,
     };
     let id = volume::create(root, &*service, &creation).map_err(|error| Failure::volume(dir, error))?;
-    Ok(vec![
-        format!("{} is a volume now: {id}", dir.display()),
-        keystore::note(kms),
-    ])
+    let note = match kms.kind {
+        KmsKind::Local | KmsKind::Ephemeral => keystore::note(kms),
+        KmsKind::Alibaba => format!(
+            "note: the master key is {} in {}; without it the data is lost",
+            creation.master_key,
+            service.describe()
+        ),
+    };
+    Ok(vec![format!("{} is a volume now: {id}", dir.display()), note])
 }
 
 /// A mounted volume.

@@ -224,8 +224,8 @@ impl From<KmsError> for Failure {
             (code, _) if code.starts_with("KeyStore.") => Exit::KeyStore,
             (_, Remedy::Denied | Remedy::Gone) => Exit::KeyDenied,
             (_, Remedy::Throttled | Remedy::Unreachable) => Exit::KmsUnreachable,
-            (_, Remedy::Misconfigured) => Exit::KeyStore,
-            (_, Remedy::Rejected) => Exit::KmsRefused,
+            ("Kms.Endpoint" | "Kms.NoCredentials", _) => Exit::Usage,
+            (_, Remedy::Misconfigured | Remedy::Rejected) => Exit::KmsRefused,
         };
         Failure::new(exit, error.to_string(), error.help())
     }
@@ -263,6 +263,8 @@ mod tests {
         assert_eq!(exit("Rejected.Disabled"), Exit::KeyDenied);
         assert_eq!(exit("Kms.Timeout"), Exit::KmsUnreachable);
         assert_eq!(exit("AliasAlreadyExists"), Exit::KmsRefused);
+        assert_eq!(exit("SignatureDoesNotMatch"), Exit::KmsRefused);
+        assert_eq!(exit("Kms.NoCredentials"), Exit::Usage);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::mounts::Mounts;
 use super::{Exit, Failure, engine, out, preflight};
 use crate::cli::InitArgs;
 use crate::config::{KmsSettings, NewVolume, Sources};
+use crate::format::descriptor::KmsKind;
 
 /// Does what `kmsfs init` was told.
 pub fn run(args: InitArgs, sources: &Sources) -> Result<(), Failure> {
@@ -82,6 +83,9 @@ pub fn not_empty(dir: &Path, name: &str) -> Failure {
 }
 
 fn check_key_store_is_outside(dir: &Path, kms: &KmsSettings) -> Result<(), Failure> {
+    if kms.kind == KmsKind::Alibaba {
+        return Ok(());
+    }
     let parent = kms.key_store.parent().and_then(|parent| parent.canonicalize().ok());
     if !parent.is_some_and(|parent| parent.starts_with(dir)) {
         return Ok(());

@@ -102,17 +102,18 @@ fn root_file(settings: &KmsSettings) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::descriptor::KmsKind;
+    use crate::cli::KmsOptions;
+    use crate::config::Sources;
 
     #[test]
     fn store_and_default_key_are_made_once() {
         let dir = tempfile::tempdir().unwrap();
-        let key_store = dir.path().join("state/keystore");
-        let settings = KmsSettings {
-            kind: KmsKind::Local,
-            key_store,
-            passphrase: None,
+        let options = KmsOptions {
+            key_store: Some(dir.path().join("state/keystore")),
+            ..KmsOptions::default()
         };
+        let sources = Sources::load(Some(std::path::Path::new("/dev/null")), &|_| None).unwrap();
+        let settings = KmsSettings::resolve(options, &sources).unwrap();
         assert_eq!(open(&settings).err().unwrap().exit(), super::super::Exit::KeyStore);
         let first = default_key(&open_or_create(&settings).unwrap()).unwrap();
         let again = default_key(&open_or_create(&settings).unwrap()).unwrap();

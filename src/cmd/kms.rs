@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::log::{self, Target};
 use super::{Exit, Failure, keystore, out};
-use crate::cli::{KmsArgs, KmsCommand, KmsOptions, KmsServeArgs};
+use crate::cli::{KmsArgs, KmsCommand, KmsName, KmsOptions, KmsServeArgs};
 use crate::config::{KmsSettings, Sources};
 use crate::kms::emulator::{AccessKeyError, AccessKeys, Emulator, Listeners};
 
@@ -22,7 +22,7 @@ fn serve(args: KmsServeArgs, sources: &Sources) -> Result<(), Failure> {
     log::start(Target::Stderr)?;
     #[allow(clippy::needless_update)] // What else there is concerns other KMSs.
     let options = KmsOptions {
-        kms: Some("local".to_owned()),
+        kms: Some(KmsName::Local),
         key_store: Some(args.store),
         passphrase_file: args.passphrase_file,
         ..KmsOptions::default()

@@ -13,6 +13,12 @@ use crate::cli::{Complaint, KmsOptions, Layer, MountOptions, VolumeOptions};
 
 const DEFAULT_FILE: &str = "/etc/kmsfs/kmsfs.toml";
 const PREFIX: &str = "KMSFS_";
+/// Options that Alibaba Cloud's own tools have variables for; kmsfs's own go first.
+const CLOUD: [(&str, &str); 3] = [
+    ("region", "ALIBABA_CLOUD_REGION_ID"),
+    ("endpoint-type", "ALIBABA_CLOUD_VPC_ENDPOINT_ENABLED"),
+    ("kms-ca-file", "ALIBABA_CLOUD_CA_BUNDLE"),
+];
 /// A configuration file is a screenful; what is longer is something else.
 const FILE_MAX: u64 = 1 << 20;
 
@@ -70,13 +76,26 @@ impl<'a> Sources<'a> {
     fn environment_layer<L: Layer>(&self) -> Result<L, ConfigError> {
         let given = names::<L>().into_iter().filter_map(|name| {
             let variable = format!("{PREFIX}{}", name.replace('-', "_").to_ascii_uppercase());
-            Some((name, self.variable(&variable)?))
+            let value = self.variable(&variable).or_else(|| self.of_the_cloud(&name))?;
+            Some((name, value))
         });
         let place = format!("in the environment ({PREFIX}…)");
         parse(&Pairs {
             place,
             pairs: given.collect(),
         })
+    }
+}
+
+impl Sources<'_> {
+    /// What Alibaba Cloud's own variables say of an option.
+    fn of_the_cloud(&self, name: &str) -> Option<OsString> {
+        let (_, variable) = CLOUD.iter().find(|(option, _)| *option == name)?;
+        match self.variable(variable) {
+            // A switch there, a choice here.
+            Some(on) if name == "endpoint-type" => on.eq_ignore_ascii_case("true").then(|| "vpc".into()),
+            value => value,
+        }
     }
 }
 

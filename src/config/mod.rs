@@ -10,4 +10,4 @@ mod settings;
 pub use error::ConfigError;
 pub use layers::Sources;
 pub use mount_options::{KernelOption, is_mount_option};
-pub use settings::{KmsSettings, MountSettings, NewVolume};
+pub use settings::{CloudSettings, KmsSettings, MountSettings, NewVolume};

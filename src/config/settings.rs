@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::layers::parse;
 use super::{ConfigError, KernelOption, Sources, mount_options};
 use crate::cli::{
-    InitArgs, KmsOptions, Layer, MountArgs, MountOptions, OverwriteName, PassphraseSource, Reuse, Size, VolumeOptions,
-    path_bytes,
+    EndpointType, InitArgs, KmsName, KmsOptions, Layer, MountArgs, MountOptions, OverwriteName, PassphraseSource,
+    Reuse, SignatureName, Size, VolumeOptions, optional_path_bytes, path_bytes,
 };
 use crate::format::Geometry;
 use crate::format::descriptor::{KmsKind, Overwrite};
@@ -22,6 +22,14 @@ const DEFAULT_COMMIT: Duration = Duration::from_secs(5);
 const JOURNAL_MAX: u64 = 64 << 30;
 const KEYS_MAX: usize = 10_000_000;
 const THREADS_MAX: usize = 64;
+/// Well below the quotas of an account, 750 to 1000 for each action (reference of the KMS, section 4).
+const DEFAULT_RATE: u32 = 300;
+const DEFAULT_CONNECT: Duration = Duration::from_secs(5);
+const DEFAULT_ANSWER: Duration = Duration::from_secs(10);
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+/// Seconds that waiting for a KMS may take.
+const SHORTEST_WAIT: f64 = 0.01;
+const LONGEST_WAIT: f64 = 600.0;
 
 /// Where master keys are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +41,32 @@ pub struct KmsSettings {
     pub key_store: PathBuf,
     /// Where its passphrase comes from; without one, its root key lies in a file.
     pub passphrase: Option<PassphraseSource>,
+    /// How Alibaba Cloud KMS is reached.
+    pub cloud: CloudSettings,
+}
+
+/// How Alibaba Cloud KMS is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudSettings {
+    /// The region; none for what a volume says.
+    pub region: Option<String>,
+    /// The address; none for the region's own, or for what a volume says.
+    pub endpoint: Option<String>,
+    /// Whether the region's own address is the one within a VPC.
+    pub vpc: bool,
+    /// The certificates to believe; none for those of the system.
+    #[serde(with = "optional_path_bytes")]
+    pub ca_file: Option<PathBuf>,
+    /// Whether requests are signed by version 1.
+    pub signature_v1: bool,
+    /// Most requests per second; 0 for no limit.
+    pub rate: u32,
+    /// How long a connection may take.
+    pub connect_timeout: Duration,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// How long a call may take with all its tries.
+    pub deadline: Duration,
 }
 
 impl KmsSettings {
@@ -40,15 +74,41 @@ impl KmsSettings {
     /// [`ConfigError`] about a value, or when there is no place for the key store.
     pub fn resolve(typed: KmsOptions, sources: &Sources) -> Result<Self, ConfigError> {
         let options = sources.complete(typed)?;
+        let cloud = CloudSettings::resolve(&options)?;
         let key_store = match options.key_store {
             Some(path) => absolute(path)?,
             None => state_dir(sources)?.join("keystore"),
         };
-        // `local` is the only value that the parser lets through.
+        let kind = match options.kms {
+            None | Some(KmsName::Local) => KmsKind::Local,
+            Some(KmsName::Alibaba) => KmsKind::Alibaba,
+        };
         Ok(Self {
-            kind: KmsKind::Local,
+            kind,
             key_store,
             passphrase: options.passphrase_file,
+            cloud,
+        })
+    }
+}
+
+impl CloudSettings {
+    fn resolve(options: &KmsOptions) -> Result<Self, ConfigError> {
+        let time = |name: &str, given: Option<Duration>, default| {
+            let time = given.unwrap_or(default);
+            let seconds = within(name, time.as_secs_f64(), SHORTEST_WAIT, LONGEST_WAIT)?;
+            Ok(Duration::from_secs_f64(seconds))
+        };
+        Ok(Self {
+            region: options.region.clone(),
+            endpoint: options.endpoint.clone(),
+            vpc: options.endpoint_type == Some(EndpointType::Vpc),
+            ca_file: options.kms_ca_file.clone().map(absolute).transpose()?,
+            signature_v1: options.kms_signature == Some(SignatureName::V1),
+            rate: options.kms_rate.unwrap_or(DEFAULT_RATE),
+            connect_timeout: time("kms-connect-timeout", options.kms_connect_timeout, DEFAULT_CONNECT)?,
+            timeout: time("kms-timeout", options.kms_timeout, DEFAULT_ANSWER)?,
+            deadline: time("kms-deadline", options.kms_deadline, DEFAULT_DEADLINE)?,
         })
     }
 }
@@ -56,7 +116,7 @@ impl KmsSettings {
 /// A volume to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewVolume {
-    /// The master key; none for `alias/kmsfs`, made on first use.
+    /// The master key; none for `alias/kmsfs`, which the embedded key store makes on first use.
     pub key_id: Option<String>,
     /// Plain bytes of a chunk, checked.
     pub chunk_size: u32,

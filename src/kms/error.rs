@@ -150,8 +150,14 @@ const TABLE: &[Rule] = {
         // The way to a KMS, and answers that are none.
         rule("Kms.Unreachable", Unreachable, Backoff, "check the network and the KMS endpoint"),
         rule("Kms.Timeout", Unreachable, Backoff, "check the network and the KMS endpoint"),
-        rule("Kms.BadAnswer", Unreachable, Backoff, "check the endpoint: what answered does not speak the KMS API"),
+        rule("Kms.Spared", Unreachable, Never, "check the network and the KMS endpoint; it is asked again within seconds"),
+        rule("Kms.Untrusted", Unreachable, Never, "check the endpoint, the clock, and --kms-ca-file if the endpoint has a CA of its own"),
+        rule("Kms.BadAnswer", Unreachable, Never, "check the endpoint: what answered does not speak the KMS API"),
+        rule("Kms.RateLimited", Throttled, Never, "open fewer files at a time, or allow more requests with --kms-rate"),
         rule("Kms.WrongKey", Rejected, Never, "the KMS gave a key that was not asked for; do not trust this endpoint"),
+        rule("Kms.Endpoint", Misconfigured, Never, "say where the KMS is with --region REGION or --endpoint HOST"),
+        rule("Kms.NoCredentials", Misconfigured, Never, "set ALIBABA_CLOUD_ACCESS_KEY_ID and _SECRET, or another source of the default chain"),
+        rule("Kms.CredentialsUnavailable", Unreachable, Backoff, "check the way to the service that gives the credentials"),
         rule("Ephemeral.Destroyed", Gone, Never, "unmount it: what it held cannot be read any more; and mount a new one"),
         // The embedded key store.
         rule("KeyStore.NotFound", Misconfigured, Never, "name the store with --key-store, or make one with `kmsfs key create`"),

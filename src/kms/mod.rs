@@ -1,7 +1,8 @@
-//! Key management services: the trait, errors by remedy, and the embedded key store.
+//! Key management services: the traits, errors by remedy, the client of Alibaba Cloud KMS, the embedded key store.
 //!
 //! Knows master keys, wrapped keys and contexts; knows no volume and no file.
 
+pub mod alibaba;
 pub mod api;
 pub mod blob;
 pub mod clock;
