@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Crashes, for as long as one likes. First the simulated medium: SEEDS workloads, each cut off before every single
-# operation, recovered and compared. Then the real mount, killed ROUNDS times in the middle of work.
+# operation, recovered and compared, content and names each. Then the real mount, killed ROUNDS times in the middle of work.
 #   scripts/crash.sh [SEEDS [ROUNDS]]      1000 seeds and 300 rounds, if nothing is said
 #   KMSFS_CRASH_FROM=N   begin with this seed   (KMSFS_CRASH_SEED=N: this one alone)
 #   KMSFS_KILL_SEED=N    another workload for the real mount
@@ -19,6 +19,10 @@ command -v cargo >/dev/null || PATH="$HOME/.cargo/bin:$PATH"
 printf '== %s seeds on a simulated medium\n' "$seeds"
 KMSFS_CRASH_SEEDS=$seeds cargo test --locked --lib -- --exact --nocapture \
   store::crash::nothing_durable_is_lost_wherever_the_power_fails
+
+printf '== a tenth of them on simulated directories\n'
+KMSFS_CRASH_SEEDS=$seeds cargo test --locked --lib -- --exact --nocapture \
+  fs::tests::crash::names_are_as_posix_allows_wherever_the_power_fails
 
 printf '== %s kills of a real mount\n' "$rounds"
 KMSFS_REQUIRE_FUSE=1 KMSFS_KILL_ROUNDS=$rounds cargo test --locked --test mounted -- --exact --nocapture \

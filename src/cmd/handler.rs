@@ -136,8 +136,8 @@ impl Handler for MountHandler {
         if !self.is_locked() {
             self.write_back()?;
         }
-        let committed = self.volume().store.commit_all();
-        committed.map_err(|error| self.refuse("making everything durable in", error.errno(), &error))
+        let committed = self.fs.commit_all();
+        committed.map_err(|error| self.refuse("making everything durable in", error.code().raw_os_error(), &error))
     }
 }
 

@@ -13,9 +13,9 @@ use crate::format::stored_name::{DIGEST_LEN, NameFlags, PLAIN_MAX, RawName, SHOR
 
 const LABEL: &[u8; 8] = b"name\0\0\0\x01";
 const NONCE: [u8; NONCE_LEN] = [0; NONCE_LEN];
-/// Most bytes that are sealed into one name: a plain name, a zero byte and the instance that it replaced
+/// Most bytes that are sealed into one name: a plain name, a zero byte and whom it replaces
 /// (`names::Label`, which also says what a plain name may be).
-const LABEL_MAX: usize = PLAIN_MAX + 1 + 16;
+const LABEL_MAX: usize = PLAIN_MAX + 1 + 16 + 4;
 
 /// A stored name, ready to be given to the backing.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,6 +11,7 @@ pub mod geometry;
 pub mod head;
 pub mod ids;
 pub mod journal;
+pub mod moves;
 pub mod stored_name;
 pub mod wrapped;
 

@@ -5,7 +5,7 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{FileType, Mode, OFlags, makedev, mkdirat, mknodat, openat};
+use rustix::fs::{FileType, Mode, OFlags, makedev};
 use rustix::io::Errno;
 
 use super::error::{FsError, Result};
@@ -15,8 +15,9 @@ use super::names::{absent, check_name};
 use super::types::{Caller, Found, Kind, OpenHow};
 use crate::format::NodeId;
 use crate::format::stored_name::NameFlags;
-use crate::names::{Entry, Label, remove_side};
+use crate::names::{Entry, remove_side};
 use crate::sys::creator::Creator;
+use crate::sys::entries;
 use crate::sys::stat::stat;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -42,15 +43,16 @@ impl Fs {
     ) -> Result<(Found, T)> {
         self.writable()?;
         check_name(name)?;
-        let parent = self.inode(parent)?;
-        let directory = self.directory(&parent)?;
-        let mut names = self.names_mut(&parent, &directory)?;
+        let parent = self.folder(parent)?;
+        let directory = &parent.open;
+        let mut names = self.names_mut(&parent.inode, directory)?;
         absent(&names, name)?;
         let node = NodeId::random();
         let flags = NameFlags::NONE;
-        let placed = self.place(&directory, &parent, node, flags, &Label::new(name))?;
+        let label = self.label(&parent, name)?;
+        let placed = self.place(directory, &parent.inode, node, flags, &label)?;
         let site = Site {
-            directory: &directory,
+            directory,
             stored: &placed.stored,
             node,
         };
@@ -69,11 +71,11 @@ impl Fs {
             stored: placed.stored,
             node,
             flags,
-            replaces: None,
+            replaces: label.replaces,
             kind: stat.kind,
             inode: stat.inode,
         };
-        let found = self.admit(&parent, &directory, &entry);
+        let found = self.admit(&parent.inode, directory, &entry);
         names.insert(name, entry);
         Ok((found?, made))
     }
@@ -84,7 +86,7 @@ impl Fs {
     /// As mkdir(2).
     pub fn make_directory(&self, parent: u64, name: &[u8], mode: u32, caller: &Caller) -> Result<Found> {
         let made = self.make(parent, name, caller, |site| {
-            Ok(mkdirat(
+            Ok(entries::make_directory(
                 site.directory,
                 site.stored,
                 Mode::from_raw_mode(mode & 0o7777),
@@ -116,7 +118,13 @@ impl Fs {
         let mode = Mode::from_raw_mode(mode & 0o7777);
         let device = makedev(special.0, special.1);
         let made = self.make(parent, name, caller, |site| {
-            Ok(mknodat(site.directory, site.stored, file_type, mode, device)?)
+            Ok(entries::make_node(
+                site.directory,
+                site.stored,
+                file_type,
+                mode,
+                device,
+            )?)
         });
         Ok(made?.0)
     }
@@ -129,9 +137,8 @@ impl Fs {
     pub fn create(&self, parent: u64, name: &[u8], mode: u32, how: OpenHow, caller: &Caller) -> Result<(Found, u64)> {
         let mode = Mode::from_raw_mode(mode & 0o7777);
         let made = self.make(parent, name, caller, |site| {
-            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let file = openat(site.directory, site.stored, flags, mode)?;
-            Ok(file)
+            let flags = OFlags::RDWR | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            Ok(entries::create(site.directory, site.stored, flags, mode)?)
         });
         match made {
             Ok((found, file)) => {

@@ -12,7 +12,8 @@ use super::filesystem::Fs;
 use super::handles::{DirectoryHandle, Item};
 use super::inodes::{Inode, Place};
 use super::names::entry;
-use super::types::{Found, Kind};
+use super::remove::Folder;
+use super::types::{Found, Kind, ROOT};
 
 /// An entry for readdir.
 #[derive(Debug, Clone, Copy)]
@@ -139,16 +140,27 @@ impl Fs {
         }
     }
 
-    /// Makes the entries of an open directory durable.
+    /// Makes the entries of an open directory durable; of the root, everything in the volume.
     ///
     /// # Errors
     /// As fsync(2).
     pub fn sync_directory(&self, handle: u64) -> Result<()> {
-        let handle = self.handles.directory(handle)?;
-        match self.volume.volatile {
-            true => Ok(()),
-            false => Ok(rustix::fs::fsync(self.directory(&handle.inode)?)?),
+        let inode = self.handles.directory(handle)?.inode.clone();
+        if inode.ino == ROOT {
+            return self.commit_all();
         }
+        let open = self.directory(&inode)?;
+        self.sync_entries(&Folder { inode, open })
+    }
+
+    /// Makes everything durable that has been written, and all entries of all directories.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    pub fn commit_all(&self) -> Result<()> {
+        let committed = self.volume.store.commit_all();
+        self.sync_everything()?;
+        Ok(committed?)
     }
 }
 

@@ -13,6 +13,7 @@ use super::error::{FsError, Result};
 use super::handles::Handles;
 use super::inodes::{Gone, Inode, Inodes};
 use super::names::Budget;
+use super::past::Past;
 use super::types::{Kind, ROOT};
 use crate::format::NodeId;
 use crate::sys::stat::{Stat, stat};
@@ -32,6 +33,10 @@ pub struct Fs {
     pub(super) budget: Mutex<Budget>,
     /// Nodes whose names do not say yet that their content was committed.
     pub(super) unpromoted: Mutex<HashSet<NodeId>>,
+    /// What a crash could bring back.
+    pub(super) past: Past,
+    /// One set of moves at a time.
+    pub(super) moving: Mutex<()>,
     device: (u32, u32),
     root_inode: u64,
 }
@@ -50,6 +55,8 @@ impl Fs {
             directories: Mutex::new(LruCache::new(OPEN_DIRECTORIES)),
             budget: Mutex::new(Budget::default()),
             unpromoted: Mutex::default(),
+            past: Past::default(),
+            moving: Mutex::default(),
             device,
             root_inode: inode,
             volume,

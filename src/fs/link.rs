@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, CWD, linkat};
+use rustix::fs::{AtFlags, CWD};
 use rustix::io::Errno;
 
 use super::error::{FsError, Result};
@@ -11,7 +11,8 @@ use super::names::{absent, check_name};
 use super::spot::Spot;
 use super::types::{Found, Kind};
 use crate::format::stored_name::NameFlags;
-use crate::names::{Entry, Label, remove_side};
+use crate::names::{Entry, remove_side};
+use crate::sys::entries;
 
 impl Fs {
     /// Gives `ino` the name `name` in `parent` too. Counts one look-up.
@@ -25,18 +26,19 @@ impl Fs {
         if inode.kind == Kind::Directory {
             return Err(FsError::errno(Errno::PERM));
         }
-        let parent = self.inode(parent)?;
-        let directory = self.directory(&parent)?;
-        let mut names = self.names_mut(&parent, &directory)?;
+        let parent = self.folder(parent)?;
+        let directory = &parent.open;
+        let mut names = self.names_mut(&parent.inode, directory)?;
         absent(&names, name)?;
         let flags = match inode.is_born() {
             true => NameFlags::BORN,
             false => NameFlags::NONE,
         };
-        let placed = self.place(&directory, &parent, inode.node, flags, &Label::new(name))?;
+        let label = self.label(&parent, name)?;
+        let placed = self.place(directory, &parent.inode, inode.node, flags, &label)?;
         let linked = self.on(&inode, |spot| match spot {
-            Spot::Named(from, stored) => linkat(from, &**stored, &directory, &*placed.stored, AtFlags::empty()),
-            Spot::Held(_) => linkat(CWD, spot.path(), &directory, &*placed.stored, AtFlags::SYMLINK_FOLLOW),
+            Spot::Named(from, stored) => entries::link(from, stored, directory, &placed.stored, AtFlags::empty()),
+            Spot::Held(_) => entries::link(CWD, &spot.path(), directory, &placed.stored, AtFlags::SYMLINK_FOLLOW),
         });
         if let Err(error) = linked {
             remove_side(directory.as_fd(), &placed.stored);
@@ -46,11 +48,11 @@ impl Fs {
             stored: placed.stored,
             node: inode.node,
             flags,
-            replaces: None,
+            replaces: label.replaces,
             kind: inode.kind,
             inode: ino,
         };
-        let found = self.admit(&parent, &directory, &entry);
+        let found = self.admit(&parent.inode, directory, &entry);
         names.insert(name, entry);
         found
     }

@@ -16,6 +16,7 @@ mod link;
 mod lookup;
 mod names;
 mod open;
+mod past;
 mod promote;
 mod reach;
 mod remove;
@@ -23,6 +24,7 @@ mod rename;
 mod spot;
 mod statfs;
 mod symlink;
+mod together;
 pub mod types;
 mod xattr;
 

@@ -5,16 +5,17 @@ use std::sync::{Arc, Weak};
 
 use lru::LruCache;
 use parking_lot::{MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLockReadGuard, RwLockWriteGuard};
-use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 
 use super::error::{FsError, Result};
 use super::filesystem::Fs;
 use super::inodes::Inode;
+use super::past::unlink_any;
 use super::types::NAME_MAX;
 use crate::format::NodeId;
 use crate::format::stored_name::NameFlags;
 use crate::names::{Entry, Index, Label, Lookup, Placed, place};
+use crate::sys::entries;
 
 /// Most names that are kept in memory, over all directories.
 const NAMES_MAX: usize = 2_000_000;
@@ -172,23 +173,23 @@ pub fn absent(names: &Index, plain: &[u8]) -> Result<()> {
     }
 }
 
-/// Removes what a crash left behind. It must be gone before its name is replaced once more: each name says only
-/// which one it has replaced itself.
+/// Removes what a crash left behind, once what has taken its place is durable.
 fn sweep(names: &mut Index, directory: &OwnedFd) {
     let leftovers = names.take_leftovers();
+    if leftovers.is_empty() {
+        return;
+    }
+    if let Err(error) = entries::sync(directory) {
+        tracing::warn!(%error, "what a crash left behind stays: a directory cannot be synced");
+        return;
+    }
     for stored in &leftovers {
-        let removed = match unlinkat(directory, &**stored, AtFlags::empty()) {
-            Err(Errno::ISDIR) => unlinkat(directory, &**stored, AtFlags::REMOVEDIR),
-            other => other,
-        };
-        match removed {
+        match unlink_any(directory, stored) {
             Ok(()) => tracing::info!(stored, "removed what a crash left behind"),
             Err(error) => tracing::warn!(stored, %error, "what a crash left behind stays"),
         }
     }
-    if !leftovers.is_empty()
-        && let Err(error) = rustix::fs::fsync(directory)
-    {
+    if let Err(error) = entries::sync(directory) {
         tracing::warn!(%error, "cannot sync a directory");
     }
 }

@@ -9,13 +9,14 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::fs::{Timespec, Timestamps, UTIME_OMIT, fstat, futimens, renameat};
+use rustix::fs::{Timespec, Timestamps, UTIME_OMIT, fstat, futimens};
 
 use super::error::Result;
 use super::filesystem::Fs;
 use super::inodes::{Inode, Link, Place};
 use crate::format::stored_name::NameFlags;
 use crate::names::{Entry, Lookup, label_of, remove_side};
+use crate::sys::entries;
 
 impl Fs {
     /// Promotes the names of all files whose content was committed for the first time since the last call.
@@ -65,11 +66,11 @@ impl Fs {
             last_modification: modified(&parent.open)?,
         };
         let placed = self.place(&parent.open, &parent.inode, inode.node, flags, &label)?;
-        if let Err(error) = renameat(&parent.open, &*entry.stored, &parent.open, &*placed.stored) {
+        if let Err(error) = entries::rename(&parent.open, &entry.stored, &parent.open, &placed.stored) {
             remove_side(parent.open.as_fd(), &placed.stored);
             return Err(error.into());
         }
-        remove_side(parent.open.as_fd(), &entry.stored);
+        self.retire_side(&parent, &entry.stored);
         // To programs nothing has happened in this directory.
         futimens(&parent.open, &times)?;
         let promoted = Link {

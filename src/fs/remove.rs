@@ -3,16 +3,18 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, unlinkat};
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::error::{FsError, Result};
 use super::filesystem::Fs;
 use super::inodes::Inode;
 use super::names::{NamesMut, check_name, entry};
+use super::past::Leaving;
 use super::spot::Spot;
 use super::types::Kind;
-use crate::names::{Entry, Index, remove_side};
+use crate::names::{Entry, Index, is_long, remove_side};
+use crate::sys::entries;
 use crate::sys::stat::stat;
 
 /// The guards of several directories, taken in the order of their inode numbers.
@@ -82,7 +84,9 @@ impl Fs {
             return Err(FsError::errno(Errno::ISDIR));
         }
         let held = self.hold(&parent, &entry)?;
+        self.before_leaving(&parent, &entry)?;
         self.remove_entry(&parent, &entry)?;
+        self.has_left(&parent, name, &entry, Leaving::Removed);
         names.remove(name);
         drop(names);
         self.unname(&parent, &entry, held);
@@ -113,8 +117,12 @@ impl Fs {
         }
         if let Some(folder) = &folder {
             empty(guards.names(folder.inode.ino)?)?;
+            self.before_removal(folder)?;
         }
+        self.before_leaving(&parent, &victim)?;
         self.remove_entry(&parent, &victim)?;
+        self.has_left(&parent, name, &victim, Leaving::Removed);
+        self.past.gone(victim.node);
         guards.names(parent.inode.ino)?.remove(name);
         drop(guards);
         self.unname(&parent, &victim, folder.map(|folder| folder.open));
@@ -144,7 +152,7 @@ impl Fs {
             Kind::Symlink => stat(parent.open.as_fd(), &entry.stored).ok(),
             _ => None,
         };
-        match unlinkat(&parent.open, &*entry.stored, flags) {
+        match entries::unlink(&parent.open, &entry.stored, flags) {
             Err(Errno::NOTEMPTY) => {
                 let what = "a directory that is empty here holds strays in the backing";
                 return Err(FsError::failed(Errno::NOTEMPTY, what));
@@ -155,7 +163,7 @@ impl Fs {
             }
             other => other?,
         }
-        remove_side(parent.open.as_fd(), &entry.stored);
+        self.retire_side(parent, &entry.stored);
         if let Some(before) = before {
             self.remove_target(entry.node, &before);
         }
@@ -163,6 +171,18 @@ impl Fs {
             self.volume.store.unlinked(entry.node);
         }
         Ok(())
+    }
+
+    /// Removes the side file of a name that has just gone from `folder`, once that is durable. Failing leaves a
+    /// leftover, which nobody reads.
+    pub(super) fn retire_side(&self, folder: &Folder, stored: &str) {
+        if !is_long(stored) {
+            return;
+        }
+        match self.sync_entries(folder) {
+            Ok(()) => remove_side(folder.open.as_fd(), stored),
+            Err(error) => tracing::debug!(stored, %error, "a side file stays behind"),
+        }
     }
 
     pub(super) fn unname(&self, parent: &Folder, entry: &Entry, held: Option<Arc<OwnedFd>>) {

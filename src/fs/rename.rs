@@ -1,34 +1,49 @@
 //! Renames: one rename of the backing each, whatever was at the new name.
 //!
 //! A stored name carries its node, so a rename over another file cannot replace that file's stored name. The
-//! new name says instead, sealed, which instance it replaced (`names::Label`), and the replaced one is removed
-//! after: a crash between the two leaves both, and the next listing knows which one is gone.
-//! Only an exchange takes three renames. It is atomic for programs; a crash within may leave one of the two
-//! under a temporary name.
+//! new name says instead, sealed, whom it replaces (`names::Label`), and the replaced one is removed after, once
+//! the new one is durable: a crash between the two leaves both, and the next listing knows which one is gone.
+//! Only an exchange and a whiteout take two renames (`together`).
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
-use rustix::fs::{FileType, Mode, mknodat, renameat};
 use rustix::io::Errno;
 
 use super::error::{FsError, Result};
 use super::filesystem::Fs;
 use super::inodes::Link;
 use super::names::{check_name, entry};
+use super::past::Leaving;
 use super::remove::{Folder, Guards, empty};
 use super::types::{Kind, RenameHow};
-use crate::format::NodeId;
-use crate::format::stored_name::NameFlags;
-use crate::names::{Entry, Index, Label, Lookup, remove_side};
-use crate::sys::stat::stat;
+use crate::names::{Entry, Index, Lookup, remove_side};
+use crate::sys::entries;
 
 /// How often the directory in the way may change under a rename before it gives up.
 const ATTEMPTS: usize = 8;
 
 /// One end of a rename.
-struct End<'a> {
-    folder: &'a Folder,
-    name: &'a [u8],
+pub(super) struct End<'a> {
+    /// The directory.
+    pub folder: &'a Folder,
+    /// The name in it.
+    pub name: &'a [u8],
+}
+
+/// An entry that a rename replaces.
+pub(super) struct Replaced {
+    /// The entry.
+    pub entry: Entry,
+    /// Its node, if somebody knows it.
+    held: Option<Arc<OwnedFd>>,
+}
+
+impl End<'_> {
+    /// Removes the side file of an entry that did not come to be.
+    pub fn drop_side(&self, entry: &Entry) {
+        remove_side(self.folder.open.as_fd(), &entry.stored);
+    }
 }
 
 impl Fs {
@@ -118,11 +133,24 @@ impl Fs {
                 ));
             }
         }
-        self.replace(from, to, &source, target.as_ref(), guards)?;
-        if how == RenameHow::Whiteout {
-            self.whiteout(from, guards)?;
+        if let Some(victim) = victim {
+            // That it is empty must be durable before it is replaced, or it could not be removed after a crash.
+            self.clear_replaced(victim)?;
         }
-        Ok(())
+        let target = target.map(|entry| self.condemn(to.folder, entry)).transpose()?;
+        match how {
+            RenameHow::Whiteout => self.rename_with_whiteout(from, to, &source, target.as_ref(), guards),
+            _ => self.replace(from, to, &source, target.as_ref(), guards),
+        }
+    }
+
+    /// `entry` of `folder` is about to be replaced.
+    fn condemn(&self, folder: &Folder, entry: Entry) -> Result<Replaced> {
+        let held = match entry.kind {
+            Kind::Directory => self.folder_of(&entry)?.map(|folder| folder.open),
+            _ => self.hold(folder, &entry)?,
+        };
+        Ok(Replaced { entry, held })
     }
 
     fn replace(
@@ -130,47 +158,39 @@ impl Fs {
         from: &End<'_>,
         to: &End<'_>,
         source: &Entry,
-        target: Option<&Entry>,
+        target: Option<&Replaced>,
         guards: &mut Guards<'_>,
     ) -> Result<()> {
-        let held = match target {
-            Some(target) if target.kind == Kind::Directory => self.folder_of(target)?.map(|folder| folder.open),
-            Some(target) => self.hold(to.folder, target)?,
-            None => None,
-        };
-        let label = Label {
-            plain: to.name.into(),
-            replaces: target.map(|target| target.instance(to.name)),
-        };
-        let moved = self.move_entry((from.folder, source), to.folder, &label)?;
-        if let Some(target) = target {
-            if let Err(error) = self.remove_entry(to.folder, target) {
-                // It is not a name any more, whatever the backing says: the new one has replaced it.
-                tracing::warn!(stored = %target.stored, %error, "a replaced entry stays in the backing");
-            }
-            self.unname(to.folder, target, held);
+        self.before_leaving(from.folder, source)?;
+        let moved = self.placed(source, to, target.map(|target| &target.entry))?;
+        if let Err(error) = entries::rename(&from.folder.open, &source.stored, &to.folder.open, &moved.stored) {
+            to.drop_side(&moved);
+            return Err(error.into());
         }
+        self.has_left(from.folder, from.name, source, Leaving::Moved);
+        self.retire_side(from.folder, &source.stored);
         guards.names(from.folder.inode.ino)?.remove(from.name);
+        self.take_place((from, source), to, moved, target, guards)
+    }
+
+    /// Ends a rename: `moved` is in its place, and `target`, which it has replaced, goes.
+    pub(super) fn take_place(
+        &self,
+        (from, source): (&End<'_>, &Entry),
+        to: &End<'_>,
+        moved: Entry,
+        target: Option<&Replaced>,
+        guards: &mut Guards<'_>,
+    ) -> Result<()> {
+        if let Some(Replaced { entry, held }) = target {
+            self.bury(to.folder, entry);
+            self.unname(to.folder, entry, held.clone());
+        }
         self.settle((from.folder, source), to, moved, guards)
     }
 
-    /// Renames the stored name of `source` to one for `label` in `to`; one call of the backing.
-    fn move_entry(&self, (from, source): (&Folder, &Entry), to: &Folder, label: &Label) -> Result<Entry> {
-        let placed = self.place(&to.open, &to.inode, source.node, source.flags, label)?;
-        if let Err(error) = renameat(&from.open, &*source.stored, &to.open, &*placed.stored) {
-            remove_side(to.open.as_fd(), &placed.stored);
-            return Err(error.into());
-        }
-        remove_side(from.open.as_fd(), &source.stored);
-        Ok(Entry {
-            stored: placed.stored,
-            replaces: label.replaces,
-            ..source.clone()
-        })
-    }
-
     /// Takes the moved entry, which was `before` in `from`, into the index and the table.
-    fn settle(
+    pub(super) fn settle(
         &self,
         (from, before): (&Folder, &Entry),
         to: &End<'_>,
@@ -186,51 +206,6 @@ impl Fs {
         let gone = self.inodes.renamed(ino, from.inode.ino, &before.stored, link);
         self.let_go(gone);
         self.tell_store(ino);
-        Ok(())
-    }
-
-    fn exchange(
-        &self,
-        from: &End<'_>,
-        to: &End<'_>,
-        source: &Entry,
-        target: &Entry,
-        guards: &mut Guards<'_>,
-    ) -> Result<()> {
-        let between = format!(".kmsfs-exchange-{}", NodeId::random());
-        let between = Label::new(between.as_bytes());
-        let aside = self.move_entry((to.folder, target), to.folder, &between)?;
-        let back = |aside: &Entry| self.move_entry((to.folder, aside), to.folder, &Label::new(to.name));
-        let forth = match self.move_entry((from.folder, source), to.folder, &Label::new(to.name)) {
-            Ok(forth) => forth,
-            Err(error) => {
-                let restored = back(&aside)?;
-                self.settle((to.folder, target), to, restored, guards)?;
-                return Err(error);
-            }
-        };
-        let other = self.move_entry((to.folder, &aside), from.folder, &Label::new(from.name))?;
-        self.settle((from.folder, source), to, forth, guards)?;
-        self.settle((to.folder, target), from, other, guards)
-    }
-
-    /// Leaves what overlay file systems take for "deleted" at the old name.
-    fn whiteout(&self, from: &End<'_>, guards: &mut Guards<'_>) -> Result<()> {
-        let node = NodeId::random();
-        let (folder, flags) = (from.folder, NameFlags::NONE);
-        let placed = self.place(&folder.open, &folder.inode, node, flags, &Label::new(from.name))?;
-        let mode = Mode::empty();
-        mknodat(&folder.open, &*placed.stored, FileType::CharacterDevice, mode, 0)?;
-        let stat = stat(folder.open.as_fd(), &placed.stored)?;
-        let entry = Entry {
-            stored: placed.stored,
-            node,
-            flags,
-            replaces: None,
-            kind: stat.kind,
-            inode: stat.inode,
-        };
-        guards.names(folder.inode.ino)?.insert(from.name, entry);
         Ok(())
     }
 }

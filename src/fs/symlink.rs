@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use data_encoding::BASE64URL_NOPAD;
-use rustix::fs::{AtFlags, Mode, OFlags, openat, symlinkat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use super::create::Site;
@@ -17,6 +17,7 @@ use super::spot::Spot;
 use super::types::{Caller, Found, Kind};
 use crate::crypto::values::{OVERHEAD, Purpose, open_value, seal_value};
 use crate::format::NodeId;
+use crate::sys::entries;
 use crate::sys::stat::{Stat, stat};
 
 /// Most bytes of a target, plain or in the backing.
@@ -45,23 +46,24 @@ impl Fs {
         let sealed = self.volume.keyring.with_volume(seal)?;
         let text = BASE64URL_NOPAD.encode(&sealed);
         if text.len() <= TARGET_MAX {
-            return Ok(symlinkat(&*text, site.directory, site.stored)?);
+            return Ok(entries::make_symlink(&text, site.directory, site.stored)?);
         }
         let side = side_file(site.node);
         self.write_target(&side, &sealed)?;
-        symlinkat(ELSEWHERE, site.directory, site.stored).map_err(|error| {
-            let _ = unlinkat(&self.volume.root, &side, AtFlags::empty());
+        entries::make_symlink(ELSEWHERE, site.directory, site.stored).map_err(|error| {
+            let _ = entries::unlink(&self.volume.root, &side, AtFlags::empty());
             error.into()
         })
     }
 
     fn write_target(&self, side: &str, sealed: &[u8]) -> Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&self.volume.root, side, flags, Mode::from_raw_mode(0o600))?;
+        let flags = OFlags::WRONLY | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = entries::create(&self.volume.root, side, flags, Mode::from_raw_mode(0o600))?;
         let mut file = std::fs::File::from(file);
         let written = std::io::Write::write_all(&mut file, sealed).and_then(|()| file.sync_all());
+        let written = written.and_then(|()| Ok(entries::sync(&self.volume.root)?));
         written.map_err(|error| {
-            let _ = unlinkat(&self.volume.root, side, AtFlags::empty());
+            let _ = entries::unlink(&self.volume.root, side, AtFlags::empty());
             error.into()
         })
     }
@@ -106,8 +108,15 @@ impl Fs {
 
     /// Removes the side file of a symlink whose last name, of which the backing said `stat`, is gone.
     pub(super) fn remove_target(&self, node: NodeId, stat: &Stat) {
-        if stat.kind == Kind::Symlink && stat.links == 1 && stat.size == ELSEWHERE.len() as u64 {
-            let _ = unlinkat(&self.volume.root, side_file(node), AtFlags::empty());
+        if stat.kind != Kind::Symlink || stat.links != 1 || stat.size != ELSEWHERE.len() as u64 {
+            return;
+        }
+        // Once no crash can bring any of its names back; they may have been in several directories.
+        let removed = self
+            .sync_everything()
+            .and_then(|()| Ok(entries::unlink(&self.volume.root, &side_file(node), AtFlags::empty())?));
+        if let Err(error) = removed {
+            tracing::debug!(%node, %error, "the target of a removed symlink stays behind");
         }
     }
 }

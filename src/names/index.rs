@@ -17,7 +17,7 @@ use crate::format::NodeId;
 use crate::format::stored_name::{LONG_PREFIX, NameFlags, RESERVED_PREFIX, RawName, SIDE_SUFFIX, Sealed, side_file};
 use crate::sys::stat::{Kind, stat};
 
-use super::label::{Instance, Label};
+use super::label::{Label, Line};
 
 /// Most bytes of a side file: the longest label, and room for a tag.
 const SIDE_MAX: usize = 512;
@@ -33,8 +33,8 @@ pub struct Entry {
     pub node: NodeId,
     /// What the name says of the node.
     pub flags: NameFlags,
-    /// The instance of the name that this one replaced; it stays with the name.
-    pub replaces: Option<Instance>,
+    /// Whom this one replaces under its name; it stays with the name.
+    pub replaces: Option<Line>,
     /// What the backing says it is.
     pub kind: Kind,
     /// Inode number in the backing.
@@ -42,10 +42,10 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Which instance of `plain` this is.
+    /// Whom an entry replaces that takes the place of this one as `plain`.
     #[must_use]
-    pub fn instance(&self, plain: &[u8]) -> Instance {
-        self.label(plain).instance(self.node)
+    pub fn next(&self, plain: &[u8]) -> Line {
+        self.label(plain).next(self.node)
     }
 
     /// What is sealed in this entry's name, given that it is called `plain`.
@@ -129,13 +129,14 @@ impl Index {
         Ok(index)
     }
 
-    /// Takes in what the listing has under one plain name: usually one entry; more after a crash in a
-    /// rename over another file, or when somebody put one there.
+    /// Takes in what the listing has under one plain name: usually one entry; more after a crash, or when
+    /// somebody put one there.
     fn settle(&mut self, plain: Box<[u8]>, entries: Vec<Entry>) {
-        let replaced: HashSet<Instance> = entries.iter().filter_map(|entry| entry.replaces).collect();
-        let (gone, mut left): (Vec<_>, Vec<_>) = entries
-            .into_iter()
-            .partition(|entry| replaced.contains(&entry.instance(&plain)));
+        let lines: Vec<Line> = entries.iter().filter_map(|entry| entry.replaces).collect();
+        let (gone, mut left): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| {
+            let label = entry.label(&plain);
+            lines.iter().any(|line| label.is_before(entry.node, *line))
+        });
         for entry in gone {
             if entry.stored.starts_with(LONG_PREFIX) {
                 self.leftovers.push(side_file(&entry.stored).into());
@@ -190,7 +191,8 @@ impl Index {
         self.entries.iter().map(|(plain, entry)| (&**plain, entry))
     }
 
-    /// What a crash left behind: entries of the backing that mean nothing any more and may be removed.
+    /// What a crash left behind: entries of the backing that mean nothing any more and may be removed once what
+    /// has taken their place is durable.
     pub fn take_leftovers(&mut self) -> Vec<Box<str>> {
         std::mem::take(&mut self.leftovers)
     }

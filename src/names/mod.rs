@@ -8,5 +8,5 @@ mod label;
 mod place;
 
 pub use index::{Entry, Index, IndexError, Lookup, Strays, label_of};
-pub use label::{Instance, Label};
-pub use place::{Placed, place, remove_side};
+pub use label::{Instance, Label, Line};
+pub use place::{Placed, is_long, place, remove_side};

@@ -2,13 +2,14 @@
 
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::{self, Errno};
 
 use crate::crypto::VolumeKeys;
 use crate::crypto::names::seal_name;
 use crate::format::NodeId;
 use crate::format::stored_name::{LONG_PREFIX, NameFlags, side_file};
+use crate::sys::entries;
 
 use super::label::Label;
 
@@ -40,10 +41,17 @@ pub fn place(
     })
 }
 
-/// Removes the side file of a stored name that is no longer used. Failing leaves a leftover, which nobody reads.
+/// Whether a stored name has a side file.
+#[must_use]
+pub fn is_long(stored: &str) -> bool {
+    stored.starts_with(LONG_PREFIX)
+}
+
+/// Removes the side file of a stored name that is not in the backing, durably so: a crash must not bring the name back
+/// without it. Failing leaves a leftover, which nobody reads.
 pub fn remove_side(directory: BorrowedFd<'_>, stored: &str) {
-    if stored.starts_with(LONG_PREFIX)
-        && let Err(error) = unlinkat(directory, side_file(stored), AtFlags::empty())
+    if is_long(stored)
+        && let Err(error) = entries::unlink(directory, &side_file(stored), AtFlags::empty())
         && error != Errno::NOENT
     {
         tracing::debug!(stored, %error, "a side file stays behind");
@@ -53,17 +61,18 @@ pub fn remove_side(directory: BorrowedFd<'_>, stored: &str) {
 fn write_side(directory: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(0o600);
-    let file = match openat(directory, name, flags, mode) {
+    let file = match entries::create(directory, name, flags, mode) {
         Err(Errno::EXIST) => {
             // A leftover of an attempt that a crash cut short: whole or not, it is not in use.
-            unlinkat(directory, name, AtFlags::empty())?;
-            openat(directory, name, flags, mode)?
+            entries::unlink(directory, name, AtFlags::empty())?;
+            entries::create(directory, name, flags, mode)?
         }
         other => other?,
     };
-    let written = write_all(&file, bytes).and_then(|()| rustix::fs::fsync(&file));
+    let durable = || rustix::fs::fsync(&file).and_then(|()| entries::sync(directory));
+    let written = write_all(&file, bytes).and_then(|()| durable());
     if written.is_err() {
-        let _ = unlinkat(directory, name, AtFlags::empty());
+        let _ = entries::unlink(directory, name, AtFlags::empty());
     }
     written
 }

@@ -388,11 +388,16 @@ impl Journal {
     /// # Errors
     /// Those of the medium.
     pub fn retire(&self, closed: Closed) -> Result<(), StoreError> {
-        let offset = self.base(closed.index);
         #[cfg(test)]
         if super::mutation::is(super::mutation::Mutation::NoRetirement) {
             return Ok(());
         }
+        self.wipe(closed.index)
+    }
+
+    /// Zeroes the header of a segment, durably.
+    fn wipe(&self, index: u8) -> Result<(), StoreError> {
+        let offset = self.base(index);
         let result = self.file.write_all_at(&[0; SEGMENT_HEADER_LEN], offset);
         let result = result.and_then(|()| self.sync_file());
         result.map_err(|source| {
@@ -402,6 +407,18 @@ impl Journal {
                 offset,
                 source,
             }
+        })
+    }
+
+    /// Says, durably, that the mount has ended well: recovery will see no segment. Nothing may be appended after.
+    ///
+    /// # Errors
+    /// Those of the medium.
+    pub fn end(&self) -> Result<(), StoreError> {
+        let index = self.state.lock().active.header.index;
+        self.retire(Closed {
+            index,
+            last_sequence: 0,
         })
     }
 

@@ -42,3 +42,5 @@ pub use posix::{JOURNAL, PosixFile, PosixMedium};
 pub use put::Change;
 pub use recovery::{Recovery, pending};
 pub use shared::Settings;
+#[cfg(test)]
+pub(crate) use sim::Rng;

@@ -59,12 +59,17 @@ impl Store {
             offset: 0,
             source,
         };
+        let backing_error = |source| StoreError::Backing { doing: "sync", source };
         let wanted = !settings.read_only && settings.overwrite == Overwrite::Journal;
         let file = medium.journal(wanted).map_err(journal_error)?;
         let recovery = match &file {
             Some(file) => recover(medium.as_ref(), file.as_ref())?,
             None => Recovery::default(),
         };
+        if !wanted && !settings.read_only && !settings.volatile {
+            // Nothing says whether the last mount ended well, so what it has done to names may not be durable.
+            medium.sync_everything().map_err(backing_error)?;
+        }
         let journal = match file {
             Some(file) if wanted => Some(Journal::create(file, settings.journal_bytes)?),
             _ => None,
@@ -126,7 +131,7 @@ impl Store {
     pub fn renamed(&self, node: NodeId, path: StoredPath) {
         if let Some(content) = self.shared.peek(node) {
             content.moved(path);
-            self.note(&content, Kind::Named);
+            self.note_name(&content);
         }
     }
 
@@ -136,14 +141,13 @@ impl Store {
         if let Some(content) = self.shared.peek(node)
             && matches!(content.file().is_linked(), Ok(false))
         {
-            self.note(&content, Kind::Gone);
             drop(content);
             self.shared.drop_unlinked(node);
         }
     }
 
     /// Appends a record that only saves recovery a search; so it does not matter if it can not be.
-    fn note(&self, content: &Content, kind: Kind) {
+    fn note_name(&self, content: &Content) {
         let Some(journal) = &self.shared.journal else {
             return;
         };
@@ -153,7 +157,7 @@ impl Store {
         }
         let hint = state.hint.clone();
         let parts = Parts {
-            kind,
+            kind: Kind::Named,
             node: content.node(),
             geometry: state.geometry,
             hint: hint.as_bytes(),
@@ -214,6 +218,13 @@ impl Store {
         let committed = self.shared.commit_all();
         // Twice at most: a checkpoint that failed before may have left a segment closed.
         while self.shared.checkpoint()? {}
+        if !self.shared.settings.volatile && !self.shared.settings.read_only {
+            let synced = self.shared.medium.sync_everything();
+            synced.map_err(|source| StoreError::Backing { doing: "sync", source })?;
+        }
+        if let Some(journal) = &self.shared.journal {
+            journal.end()?;
+        }
         self.shared.clear();
         committed
     }

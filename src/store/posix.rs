@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::medium::{Found, Medium, Modified, StoredFile, StoredPath};
 use crate::format::NodeId;
 use crate::format::stored_name::RawName;
+use crate::sys::entries;
 use crate::sys::open::open_in_spite_of_mode;
 
 /// The journal's name in the backing's root.
@@ -110,7 +111,7 @@ impl Medium for PosixMedium {
     }
 
     fn sync_everything(&self) -> io::Result<()> {
-        Ok(rustix::fs::syncfs(&self.root)?)
+        Ok(entries::sync_all(&self.root)?)
     }
 
     fn find(&self, node: NodeId, hint: &StoredPath) -> io::Result<Option<Box<dyn StoredFile>>> {

@@ -20,8 +20,6 @@ use crate::format::journal::{
 };
 use crate::format::{Geometry, NodeId};
 
-/// Files from which on one sync of everything is cheaper than one sync each.
-const MANY: usize = 16;
 /// Most paths that are tried for one file before the tree is searched.
 const HINTS_MAX: usize = 8;
 
@@ -123,6 +121,12 @@ pub(super) fn recover(medium: &dyn Medium, file: &dyn StoredFile) -> Result<Reco
         };
     }
     let (files, missing) = apply(medium, file, &fold)?;
+    if !segments.is_empty() {
+        // Also what the last mount has done to names and not synced: if only its process was killed, that is there
+        // but not durable, and the next one takes it for durable.
+        let synced = medium.sync_everything();
+        synced.map_err(|source| StoreError::Backing { doing: "sync", source })?;
+    }
     // The older one first: were only the newer one gone, the older one would bring old bytes back.
     for (header, base) in &segments {
         let wiped = file.write_all_at(&[0; SEGMENT_HEADER_LEN], *base);
@@ -214,10 +218,9 @@ fn read(file: &dyn StoredFile, buf: &mut [u8], offset: u64) -> Result<(), StoreE
     Ok(())
 }
 
-/// Copies everything to its place and makes it durable. Returns how many files there were, and were not.
+/// Copies everything to its place. Returns how many files there were, and were not.
 fn apply(medium: &dyn Medium, journal: &dyn StoredFile, fold: &Fold) -> Result<(u64, u64), StoreError> {
     let backing = |doing| move |source| StoreError::Backing { doing, source };
-    let one_by_one = fold.files.len() <= MANY;
     let mut files = 0;
     let mut unfound = BTreeSet::new();
     for (node, folded) in &fold.files {
@@ -230,7 +233,7 @@ fn apply(medium: &dyn Medium, journal: &dyn StoredFile, fold: &Fold) -> Result<(
         }
         match found {
             Some(file) => {
-                apply_file(*node, folded, file.as_ref(), journal, one_by_one)?;
+                apply_file(*node, folded, file.as_ref(), journal)?;
                 files += 1;
             }
             // Also one that is said to be gone: a crash may forget the removal, and a rename before it too.
@@ -247,15 +250,12 @@ fn apply(medium: &dyn Medium, journal: &dyn StoredFile, fold: &Fold) -> Result<(
                 return Ok(());
             };
             searched += 1;
-            apply_file(node, folded, file.as_ref(), journal, one_by_one).map_err(|error| {
+            apply_file(node, folded, file.as_ref(), journal).map_err(|error| {
                 failure = Some(error);
                 io::ErrorKind::Other.into()
             })
         });
         walked.map_err(|source| failure.unwrap_or(StoreError::Backing { doing: "walk", source }))?;
-    }
-    if !one_by_one {
-        medium.sync_everything().map_err(backing("sync"))?;
     }
     Ok((files + searched, unfound.len() as u64 - searched))
 }
@@ -265,19 +265,8 @@ fn apply_file(
     folded: &Folded,
     file: &dyn StoredFile,
     journal: &dyn StoredFile,
-    sync: bool,
 ) -> Result<(), StoreError> {
-    let applied = apply_content(folded, file, journal);
-    let applied = applied.and_then(|()| {
-        let synced = if sync { file.sync_data() } else { Ok(()) };
-        synced.map_err(|source| Failed {
-            doing: "sync",
-            chunk: 0,
-            offset: 0,
-            source,
-        })
-    });
-    applied.map_err(|failed| StoreError::File {
+    apply_content(folded, file, journal).map_err(|failed| StoreError::File {
         doing: failed.doing,
         place: Box::new(Place {
             node,

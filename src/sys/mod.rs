@@ -2,6 +2,7 @@
 
 pub mod beneath;
 pub mod creator;
+pub mod entries;
 pub mod limits;
 pub mod memory;
 pub mod open;

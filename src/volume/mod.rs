@@ -3,6 +3,7 @@
 mod create;
 mod error;
 mod lock;
+mod moves;
 mod open;
 mod recover;
 #[cfg(test)]

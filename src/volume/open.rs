@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
-use super::{VolumeError, VolumeLock};
+use super::{VolumeError, VolumeLock, moves};
 use crate::crypto::descriptor::open_descriptor;
 use crate::crypto::volume_keys;
 use crate::format::descriptor::{Descriptor, FILE_NAME, LEN_MAX, RawDescriptor};
@@ -94,6 +94,7 @@ impl Volume {
         let subkeys = volume_keys(&volume_key, id);
         let descriptor = open_descriptor(raw, &subkeys).map_err(|_| VolumeError::Tampered)?;
         let geometry = descriptor.geometry()?;
+        moves::finish(&root, descriptor.root)?;
         let backing = root.try_clone().map_err(VolumeError::std("opening the backing"))?;
         let medium = Box::new(PosixMedium::new(backing));
         let settings = store::Settings {

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
-use super::{VolumeError, VolumeLock, read_descriptor};
+use super::{VolumeError, VolumeLock, moves, read_descriptor};
 use crate::format::NodeId;
 use crate::store::{self, JOURNAL, PosixFile, PosixMedium, Recovery, Store};
 
@@ -18,8 +18,10 @@ use crate::store::{self, JOURNAL, PosixFile, PosixMedium, Recovery, Store};
 /// [`VolumeError`]: not a volume, of a newer format, mounted somewhere, or the backing fails or is read-only.
 pub fn recover(root: OwnedFd) -> Result<Recovery, VolumeError> {
     // First, so that nothing is made in a directory that is no volume.
-    read_descriptor(&root)?.descriptor.geometry()?;
+    let descriptor = read_descriptor(&root)?.descriptor;
+    descriptor.geometry()?;
     let _lock = VolumeLock::take(&root)?;
+    moves::finish(&root, descriptor.root)?;
     Ok(Store::recover_only(&PosixMedium::new(root))?)
 }
 

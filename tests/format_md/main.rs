@@ -16,7 +16,7 @@ use kmsfs::format::head::{self, Body, Features, GroupRun, Head, RawHead};
 use kmsfs::format::stored_name::{self, NameFlags, RawName, Sealed};
 use kmsfs::format::wrapped::{self, Slot};
 use kmsfs::format::{DataKeyId, Geometry, NodeId, PAGE, VolumeId, WrappedKey};
-use kmsfs::names::{Instance, Label};
+use kmsfs::names::{Instance, Label, Line};
 use sha2::{Digest, Sha256};
 use zerocopy::IntoBytes;
 
@@ -199,7 +199,7 @@ fn places_of_chunks() {
 
 #[test]
 fn names_of_entries_and_the_descriptor() {
-    let rows = table("| entry | where | what |", 7);
+    let rows = table("| entry | where | what |", 9);
     let names: Vec<_> = rows
         .iter()
         .map(|row| String::from_utf8(quoted(&row[0])).unwrap())
@@ -207,11 +207,12 @@ fn names_of_entries_and_the_descriptor() {
     assert!(names.iter().all(|name| name.starts_with(stored_name::RESERVED_PREFIX)));
     assert_eq!(names[0], descriptor::FILE_NAME);
     assert_eq!(names[2], kmsfs::store::JOURNAL);
+    assert_eq!(names[4], kmsfs::format::moves::FILE_NAME);
     assert_eq!(
-        (names[5].as_str(), names[6].as_str()),
+        (names[7].as_str(), names[8].as_str()),
         (stored_name::LONG_PREFIX, stored_name::LONG_PREFIX)
     );
-    assert!(rows[6][0].ends_with(&format!("`{}`", stored_name::SIDE_SUFFIX)));
+    assert!(rows[8][0].ends_with(&format!("`{}`", stored_name::SIDE_SUFFIX)));
     says(&format!(
         "A text of at most {} bytes: the line `kmsfs volume {}`",
         descriptor::LEN_MAX,
@@ -231,7 +232,7 @@ fn stored_names_and_labels() {
     let rows = table("| label | stored name |", 2);
     let (short, long) = (numbers(&rows[0][0]), numbers(&rows[1][0]));
     assert_eq!(short, [stored_name::SHORT_MAX as u64]);
-    assert_eq!(long, [short[0] + 1, stored_name::PLAIN_MAX as u64 + 1 + 16]);
+    assert_eq!(long, [short[0] + 1, stored_name::PLAIN_MAX as u64 + 1 + 16 + 4]);
     assert!(sealed(&[b'a'; 158]).side.is_none() && sealed(&[b'a'; 159]).side.is_some());
     assert_eq!(numbers(&rows[0][1]), [64, 16, 1, TAG_LEN as u64]);
     assert_eq!(
@@ -240,7 +241,8 @@ fn stored_names_and_labels() {
     );
     says(&format!("A plain name has 1 to {} bytes", stored_name::PLAIN_MAX));
     says("**identity** of 16 random bytes");
-    says("plain name ‖ 0 ‖ instance 16. A plain");
+    says("plain name ‖ 0 ‖ line. A plain");
+    says("A line is instance 16, or instance 16 ‖ count 4 if the count is not 1.");
     says("The instance of an entry is the first 16 bytes of SHA-256(");
     let flags = table("| flags | meaning |", 2);
     assert_eq!(
@@ -255,18 +257,42 @@ fn stored_names_and_labels() {
     };
     assert_eq!(digest, Sha256::digest(name.side.unwrap())[..16]);
 
-    let replaced = Instance([7; 16]);
-    let label = Label {
+    let first = Instance([7; 16]);
+    let follows = |count| Label {
         plain: [b'a'; 142][..].into(),
-        replaces: Some(replaced),
+        replaces: Some(Line { first, count }),
     };
+    let label = follows(1);
     says("a plain name of 142 bytes is short when it is made");
-    assert_eq!(label.to_bytes(), [&[b'a'; 142][..], &[0], &replaced.0].concat());
+    assert_eq!(label.to_bytes(), [&[b'a'; 142][..], &[0], &first.0].concat());
+    let further = [&[b'a'; 142][..], &[0], &first.0, &[2, 0, 0, 0]].concat();
+    assert_eq!(follows(2).to_bytes(), further);
     assert!(sealed(&label.to_bytes()).side.is_some() && sealed(&[b'a'; 141 + 17]).side.is_none());
-    says("SHA-256( `kmsfs name instance` ‖ node 16 ‖ the instance that its own label names, if any )");
+    says("SHA-256( `kmsfs name instance` ‖ node 16 ‖ the line of its own label, if any )");
     let instance = |more: &[u8]| Sha256::digest([b"kmsfs name instance", &NODE.0[..], more].concat())[..16].to_vec();
-    assert_eq!(label.instance(NODE).0[..], instance(&replaced.0));
+    assert_eq!(label.instance(NODE).0[..], instance(&first.0));
+    assert_eq!(follows(2).instance(NODE).0[..], instance(&further[143..]));
     assert_eq!(Label::new(b"a").instance(NODE).0[..], instance(&[]));
+    says("names the instance of that one, with the count 1");
+    assert_eq!(Label::new(b"a").next(NODE).count, 1);
+    assert_eq!(label.next(NODE), Line { first, count: 2 });
+}
+
+#[test]
+fn moves() {
+    use kmsfs::format::moves::{FILE_NAME, LEN_MAX, MOVES_MAX, Move, to_bytes};
+    says(&format!("`{FILE_NAME}` has at most {LEN_MAX} bytes: checksum 16"));
+    says(&format!("for each rename, of at most {MOVES_MAX}: node of the old"));
+    let (old, new) = ("old".to_owned(), "newer".to_owned());
+    let one = Move {
+        from: PARENT,
+        to: NODE,
+        old,
+        new,
+    };
+    let bytes = to_bytes(&[one]);
+    let covered = [b"kmsfs\0m\x01", &PARENT.0[..], &NODE.0, &[3], b"old", &[5], b"newer"].concat();
+    assert_eq!(bytes[16..], covered);
 }
 
 fn data_key() -> Key {
@@ -394,5 +420,5 @@ fn every_crash_point_and_assumption_has_its_row() {
                 .all(|(at, row)| number(&row[0]) == at as u64 + 1 && !row[2].is_empty())
         );
     }
-    assert_eq!(table("| assumption | who gives it |", 6).len(), 6);
+    assert_eq!(table("| assumption | who gives it |", 5).len(), 5);
 }

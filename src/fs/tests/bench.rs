@@ -11,8 +11,23 @@ use crate::fs::{Fs, Result};
 
 /// A volume and a file system that serves it.
 pub struct Bench {
-    directory: TempDir,
+    directory: Directory,
     pub fs: Fs,
+}
+
+/// A backing, of one's own or somebody else's.
+enum Directory {
+    Own(TempDir),
+    Other(PathBuf),
+}
+
+impl Directory {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Own(directory) => directory.path(),
+            Self::Other(path) => path,
+        }
+    }
 }
 
 fn serve(backing: &Path) -> Fs {
@@ -24,6 +39,23 @@ impl Bench {
         let directory = tempfile::tempdir().unwrap();
         crate::volume::testing::create(directory.path(), Geometry::new(4096).unwrap());
         let fs = serve(directory.path());
+        let directory = Directory::Own(directory);
+        Self { directory, fs }
+    }
+
+    /// One with the smallest journal, in memory.
+    pub fn small() -> Self {
+        let directory = in_memory();
+        crate::volume::testing::create(directory.path(), Geometry::new(4096).unwrap());
+        let small = Self::of(directory.path());
+        let directory = Directory::Own(directory);
+        Self { directory, ..small }
+    }
+
+    /// The volume in `backing`, which stays when this is dropped; with the smallest journal.
+    pub fn of(backing: &Path) -> Self {
+        let fs = Fs::new(crate::volume::testing::open_with_journal(backing, 1)).unwrap();
+        let directory = Directory::Other(backing.to_owned());
         Self { directory, fs }
     }
 
@@ -108,6 +140,11 @@ impl Bench {
     }
 }
 
+/// A directory in memory, if there is a place for one: a sync costs nothing there.
+pub fn in_memory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
 /// The entries of `backing` that are stored names or side files.
 pub fn stored(backing: &Path) -> Vec<String> {
     let own = ["kmsfs.volume", "kmsfs.journal", "kmsfs.lock"];
@@ -136,4 +173,10 @@ pub fn errno<T>(result: Result<T>) -> Errno {
         Ok(_) => panic!("it did not fail"),
         Err(error) => error.code(),
     }
+}
+
+/// Tells who runs a loop by hand what it did.
+pub fn say(what: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{what}");
 }

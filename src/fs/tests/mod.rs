@@ -1,7 +1,9 @@
 //! The file system without a mount: what each call answers, and what is found again by a fresh one.
 
 mod bench;
+mod crash;
 mod directories;
 mod links;
 mod names;
+mod power;
 mod values;
