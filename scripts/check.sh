@@ -24,6 +24,8 @@ openssl openssl
 shellcheck shellcheck
 systemd-analyze systemd
 EOF
+  # Debian's python3 has the module and not what it needs.
+  python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
   [ ${#packages[@]} -eq 0 ] && return
   step "installing ${packages[*]}"
   local root=()
@@ -72,6 +74,15 @@ fi
 if command -v systemd-analyze >/dev/null; then
   step "service"
   scripts/check-unit.sh
+fi
+
+step "Python"
+# PyCryptodome reads what we write in the guide's envelope format, and writes what we read.
+python=$PWD/target/python
+if { [ -x "$python/bin/pip" ] || python3 -m venv "$python"; } && "$python/bin/pip" install --quiet pycryptodome; then
+  export KMSFS_PYCRYPTODOME=$python/bin/python
+else
+  printf 'warning: PyCryptodome cannot be installed; the test that needs it says so\n' >&2
 fi
 
 step "tests"

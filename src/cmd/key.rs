@@ -1,8 +1,11 @@
 //! `kmsfs key`: master keys, on either KMS.
 
+use std::time::Duration;
+
 use super::{Exit, Failure, kms_client, out};
 use crate::cli::{KeyArgs, KeyCommand};
 use crate::config::{KmsSettings, Sources};
+use crate::kms::api::Rotation;
 use crate::kms::{Alias, KeyMetadata, KeyVersion, KmsError, KmsService, NewKey, api::time_text};
 
 /// Does what `kmsfs key …` was told.
@@ -80,13 +83,20 @@ fn create(kms: &dyn KmsService, alias: Option<&str>, new: &NewKey) -> Result<Str
     Ok(id)
 }
 
+/// What the KMS would refuse, before a key is made that could not be named so (reference, §1.6).
 fn check_alias(alias: &str) -> Result<(), Failure> {
+    let wrong = |why: &str, help: &str| Err(Failure::new(Exit::Usage, format!("{alias:?} {why}"), help));
+    let possible = |c: char| c.is_ascii_alphanumeric() || "/_-".contains(c);
     match alias.strip_prefix("alias/") {
-        Some(name) if !name.is_empty() => Ok(()),
-        _ => {
-            let what = format!("{alias:?} is not the name of an alias");
-            Err(Failure::new(Exit::Usage, what, "write it as alias/NAME"))
+        Some("") | None => wrong("is not the name of an alias", "write it as alias/NAME"),
+        Some(name) if name.starts_with("acs") => {
+            wrong("is reserved for services", "choose a name without acs in front")
         }
+        Some(name) if !name.chars().all(possible) || alias.len() > 255 => wrong(
+            "is not possible for an alias",
+            "it has letters, digits, `_`, `-` and `/`, 255 of them at most, with alias/ in front",
+        ),
+        Some(_) => Ok(()),
     }
 }
 
@@ -171,6 +181,7 @@ fn describe(kms: &dyn KmsService, key: &str, json: bool) -> Result<(), Failure> 
         ("created", time_text(key.created)),
         ("primary version", key.primary_version.clone().unwrap_or_default()),
         ("last rotation", time(key.last_rotation)),
+        ("rotation", rotation(&key.rotation)),
         ("delete date", time(key.delete_date)),
     ];
     rows.extend(
@@ -180,4 +191,16 @@ fn describe(kms: &dyn KmsService, key: &str, json: bool) -> Result<(), Failure> 
     );
     rows.iter()
         .try_for_each(|(name, value)| out::line(format!("{name:16} {value}").trim_end()))
+}
+
+fn rotation(rotation: &Rotation) -> String {
+    let every = rotation
+        .interval
+        .map(Duration::from_secs)
+        .map(humantime::format_duration);
+    match (every, rotation.next) {
+        (Some(every), Some(next)) => format!("{}, every {every}, next at {}", rotation.state, time_text(next)),
+        (Some(every), None) => format!("{}, every {every}", rotation.state),
+        (None, _) => rotation.state.to_string(),
+    }
 }

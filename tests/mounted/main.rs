@@ -10,6 +10,7 @@
 //! - `killed`: the daemon is killed at random moments; `ledger` knows what must be there then
 //! - `namespace`: calls that programs seldom make
 //! - `service`: the daemon as systemd, mount(8) and signals see it, and what is left of one that died
+//! - `single`: files of a backing, unsealed without the mount
 //! - `sample`: volumes of every released format still open
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test fails by panicking.
@@ -22,4 +23,5 @@ mod ledger;
 mod namespace;
 mod sample;
 mod service;
+mod single;
 mod work;
