@@ -6,16 +6,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::permit::{Operation, permitted};
+use super::rules::{ROTATION, TAGS_MAX, cannot_rotate, check_description, check_new, check_rotation, check_tag, limit};
 use crate::kms::uuid::is_uuid;
 use crate::kms::{KeyMetadata, KeySpec, KeyState, KeyUsage, KeyVersion, KmsError, NewKey, Rotation, RotationState};
 
 const VERSIONS_MAX: usize = 1000;
-const DESCRIPTION_MAX: usize = 8192;
-const TAGS_MAX: usize = 20;
-const TAG_MAX: usize = 128;
 const DAY: i64 = 86_400;
-/// Seconds between automatic rotations: 7 to 730 days (reference, §1.6).
-const ROTATION: std::ops::RangeInclusive<u64> = 7 * 86_400..=730 * 86_400;
 
 /// A master key. The fields with a default are new in format 2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -344,70 +340,4 @@ impl MasterKey {
         self.tags.retain(|key, _| !keys.contains(key));
         Ok(())
     }
-}
-
-/// What the key that `new` asks for is for, if it can be made.
-///
-/// # Errors
-/// `InvalidParameter`, `UnsupportedOperation`, `Rejected.UnsupportedOperation`.
-pub(super) fn check_new(new: &NewKey, origin: Origin) -> Result<KeyUsage, KmsError> {
-    let usage = new.usage.unwrap_or_else(|| new.spec.default_usage());
-    if !new.spec.can(usage) {
-        let message = format!("a key of kind {} cannot be for {}", new.spec, usage.as_str());
-        return Err(KmsError::new("UnsupportedOperation", message));
-    }
-    if origin == Origin::External && new.spec != KeySpec::Aes256 {
-        let message = format!("the material of a key of kind {} cannot be imported", new.spec);
-        return Err(KmsError::new("UnsupportedOperation", message));
-    }
-    check_description(&new.description)?;
-    check_rotation(new.spec, origin, new.rotation)?;
-    Ok(usage)
-}
-
-fn check_rotation(spec: KeySpec, origin: Origin, interval: Option<u64>) -> Result<(), KmsError> {
-    match interval {
-        None => Ok(()),
-        Some(_) if spec != KeySpec::Aes256 => Err(cannot_rotate(spec.as_str())),
-        Some(_) if origin == Origin::External => Err(cannot_rotate("of external origin")),
-        Some(interval) if ROTATION.contains(&interval) => Ok(()),
-        Some(interval) => {
-            let message = format!("{interval} seconds between rotations; 7 to 730 days are possible");
-            Err(KmsError::new("InvalidParameter", message))
-        }
-    }
-}
-
-fn cannot_rotate(kind: &str) -> KmsError {
-    let message = format!("a key {kind} cannot be rotated");
-    KmsError::new("Rejected.UnsupportedOperation", message)
-}
-
-fn check_description(text: &str) -> Result<(), KmsError> {
-    if text.chars().count() > DESCRIPTION_MAX {
-        let message = format!("the description is longer than {DESCRIPTION_MAX} characters");
-        return Err(KmsError::new("InvalidParameter", message));
-    }
-    Ok(())
-}
-
-/// The rules of §1.6.
-fn check_tag(key: &str, value: &str) -> Result<(), KmsError> {
-    let short = |text: &str| text.chars().count() <= TAG_MAX;
-    if key.is_empty() || !short(key) || !short(value) || key.starts_with("aliyun") || key.starts_with("acs:") {
-        let message = "a tag is a key and a value of up to 128 characters each; the key is not empty and does not begin with aliyun or acs:";
-        return Err(KmsError::new("InvalidParameter", message).about(key.escape_debug().to_string()));
-    }
-    Ok(())
-}
-
-/// `Rejected.LimitExceeded` when there are `max` already.
-pub(super) fn limit(count: usize, max: usize, of: &str) -> Result<(), KmsError> {
-    if count >= max {
-        return Err(KmsError::new(
-            "Rejected.LimitExceeded",
-            format!("there are {max} {of} already"),
-        ));
-    }
-    Ok(())
 }

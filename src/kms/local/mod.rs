@@ -11,6 +11,7 @@ mod master_key;
 mod permit;
 mod ring;
 mod root;
+mod rules;
 mod service;
 mod store;
 mod wrapping;

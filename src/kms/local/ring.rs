@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::master_key::{MasterKey, Version, limit};
+use super::master_key::{MasterKey, Version};
 use super::permit::Operation;
+use super::rules::{check_alias, limit};
 use crate::kms::KmsError;
 
 const KEYS_MAX: usize = 1000;
 const ALIASES_MAX: usize = 3000;
-const ALIAS_MAX: usize = 255;
 
 /// All master keys and aliases. Keys whose planned deletion has come are absent, whether purged or not.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,18 +154,6 @@ impl Ring {
             .map(|_| ())
             .ok_or_else(|| alias_not_found(alias))
     }
-}
-
-/// The rules of §1.6.
-fn check_alias(alias: &str) -> Result<(), KmsError> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'/');
-    let name = alias.strip_prefix("alias/");
-    let good = name.is_some_and(|name| !name.is_empty() && name.bytes().all(allowed));
-    if !good || alias.len() > ALIAS_MAX || alias.starts_with("alias/acs") {
-        let message = "an alias is alias/ and then letters, digits, _, - and /, up to 255 characters in all, and does not begin with alias/acs";
-        return Err(KmsError::new("InvalidParameter", message).about(alias.escape_debug().to_string()));
-    }
-    Ok(())
 }
 
 fn not_found(name: &str) -> KmsError {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -15,7 +15,7 @@ use crate::kms::{Clock, KmsError, SystemClock};
 
 const ABSENT: &str = "KeyStore.NotFound";
 /// Seconds until what is due and could not be written is tried again.
-const ADVANCE_PAUSE: i64 = 60;
+const ADVANCE_PAUSE: u64 = 60;
 
 /// An embedded key store. Cheap to share; each call sees what other processes have changed before it.
 pub struct LocalStore {
@@ -24,8 +24,9 @@ pub struct LocalStore {
     pub(super) root: RootKey,
     pub(super) clock: Arc<dyn Clock>,
     loaded: Mutex<Loaded>,
-    /// Not before this time, in seconds since 1970, this instance tries to write what is due.
-    advance_from: AtomicI64,
+    /// Not before this time, in seconds since the system started, this instance tries to write what is due. By that
+    /// clock, because the other one may have been wrong.
+    advance_from: AtomicU64,
 }
 
 /// The store as last read. The file stays open, so that its stamp stays its own.
@@ -100,7 +101,7 @@ impl LocalStore {
             root: keys,
             clock,
             loaded,
-            advance_from: AtomicI64::new(i64::MIN),
+            advance_from: AtomicU64::new(0),
         })
     }
 
@@ -121,7 +122,7 @@ impl LocalStore {
         if !ring.is_due(now) {
             return Ok(ring);
         }
-        if self.may_advance(now)
+        if self.may_advance()
             && let Err(error) = self.rewrite(|_, _| Ok(()))
         {
             tracing::warn!("a master key is due for rotation or removal, and cannot be changed: {error}");
@@ -132,7 +133,8 @@ impl LocalStore {
     }
 
     /// Whether it is this call that tries to write what is due; the others do not wait for it.
-    fn may_advance(&self, now: i64) -> bool {
+    fn may_advance(&self) -> bool {
+        let now = self.clock.uptime().as_secs();
         let from = self.advance_from.load(Ordering::Acquire);
         let next = now.saturating_add(ADVANCE_PAUSE);
         from <= now

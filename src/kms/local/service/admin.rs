@@ -6,7 +6,8 @@ use zeroize::Zeroizing;
 
 use crate::crypto::Key;
 use crate::kms::local::asymmetric::PrivateKey;
-use crate::kms::local::master_key::{MasterKey, Version, check_new};
+use crate::kms::local::master_key::{MasterKey, Version};
+use crate::kms::local::rules::check_new;
 use crate::kms::local::{LocalStore, Origin};
 use crate::kms::uuid::random_uuid;
 use crate::kms::{Alias, KeyMetadata, KeySpec, KeyVersion, KmsAdmin, KmsError, NewKey};
