@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::engine::{self, Mounted};
-use super::{Exit, Failure, preflight, unmount, watchdog};
+use super::{Exit, Failure, fence, preflight, unmount, watchdog};
 use crate::config::MountSettings;
 use crate::control::{Entry, Handler, Registry, Server};
 
@@ -30,6 +30,7 @@ enum Event {
 /// # Errors
 /// Why it could not be mounted, or how it ended.
 pub fn serve(settings: &MountSettings, ready: impl FnOnce(Vec<String>) -> Result<(), Failure>) -> Result<(), Failure> {
+    fence::before_threads();
     let registry = preflight::registry();
     registry
         .prepare()
@@ -50,6 +51,7 @@ pub fn serve(settings: &MountSettings, ready: impl FnOnce(Vec<String>) -> Result
                 settings.mountpoint.display()
             );
             watchdog::start(&settings.mountpoint);
+            fence::after_mounting();
             ready(notes)
                 .inspect_err(|failure| tracing::warn!("{}", failure.what))
                 .ok();

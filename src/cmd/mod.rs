@@ -8,6 +8,7 @@ mod engine;
 mod ephemeral;
 mod exit;
 mod failure;
+mod fence;
 mod handler;
 mod helper;
 mod holders;

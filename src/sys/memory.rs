@@ -31,17 +31,21 @@ pub fn locked() -> bool {
 }
 
 /// Keeps this process's memory out of core dumps and away from other processes of the same user
-/// (`PR_SET_DUMPABLE` 0, `RLIMIT_CORE` 0).
+/// (`PR_SET_DUMPABLE` 0, `RLIMIT_CORE` 1).
+///
+/// A limit of 0 stops dumps to a file only, and the kernel makes a process that takes a caller's identity dumpable
+/// again where `fs.suid_dumpable` says so; 1 byte also stops those to a program (`core_pattern` with a pipe).
 ///
 /// # Errors
 /// What the kernel answers; none is known to happen.
 pub fn harden_process() -> rustix::io::Result<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
+    let none = |bytes| Rlimit {
+        current: Some(bytes),
+        maximum: Some(bytes),
     };
-    rustix::process::setrlimit(Resource::Core, none)
+    // What the limit was lowered to before cannot be raised.
+    rustix::process::setrlimit(Resource::Core, none(1)).or_else(|_| rustix::process::setrlimit(Resource::Core, none(0)))
 }
 
 /// 32 bytes of locked memory, wiped when dropped. Deliberately neither `Clone` nor `Debug`.

@@ -3,6 +3,7 @@
 pub mod beneath;
 pub mod creator;
 pub mod entries;
+pub mod fence;
 pub mod limits;
 pub mod memory;
 pub mod open;

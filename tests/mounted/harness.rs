@@ -148,9 +148,14 @@ impl Vault {
 
     /// Runs a shell script in the plain directory; it must succeed. `$V` is a place beside it.
     pub fn sh(&self, script: &str) -> String {
+        self.sh_in(&self.plain(), script)
+    }
+
+    /// The same in another directory.
+    pub fn sh_in(&self, directory: &Path, script: &str) -> String {
         let output = Command::new("bash")
             .args(["-euo", "pipefail", "-c", script])
-            .current_dir(self.plain())
+            .current_dir(directory)
             .env("V", self.dir.path())
             .env("REAL_HOME", std::env::var_os("HOME").unwrap_or_default())
             .env("HOME", self.dir.path())

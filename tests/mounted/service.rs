@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -130,6 +130,61 @@ fn systemd_hears_when_it_is_ready_and_when_it_ends() {
     assert_eq!((code, mounts_at(&vault.backing())), (Some(0), 0));
 }
 
+/// The capabilities that a daemon of root keeps, as `CapEff` shows them: capabilities(7) has the numbers.
+fn needed_capabilities() -> u64 {
+    // chown, dac_override, dac_read_search, fowner, fsetid, setgid, setuid, ipc_lock, sys_admin, mknod, setfcap
+    [0, 1, 2, 3, 4, 6, 7, 14, 21, 27, 31]
+        .iter()
+        .map(|number| 1 << number)
+        .sum()
+}
+
+#[test]
+fn every_thread_of_the_daemon_has_what_it_needs_and_no_more() {
+    let Some(vault) = initialized() else { return };
+    let service = Service::start(vault, Some(PATIENCE));
+    // So that every kind of thread is there.
+    service
+        .vault
+        .sh_in(&service.vault.backing(), "echo a >a; sync -f a; stat -f .; cat a");
+    let process = PathBuf::from(format!("/proc/{}", service.child.id()));
+    let mut threads = 0;
+    for task in fs::read_dir(process.join("task")).unwrap().flatten() {
+        let status = fs::read_to_string(task.path().join("status")).unwrap();
+        let field = |name: &str| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .unwrap()
+                .trim()
+                .to_owned()
+        };
+        for set in ["CapEff:", "CapPrm:", "CapBnd:"] {
+            let held = u64::from_str_radix(&field(set), 16).unwrap();
+            assert_eq!(held & !needed_capabilities(), 0, "{set} of thread {}", field("Name:"));
+        }
+        assert_eq!(
+            (&*field("NoNewPrivs:"), &*field("Seccomp:")),
+            ("1", "2"),
+            "{}",
+            field("Name:")
+        );
+        threads += 1;
+    }
+    assert!(threads > 6, "the test sees {threads} threads only");
+    let limits = fs::read_to_string(process.join("limits")).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    assert!(
+        core.split_whitespace().skip(4).take(2).all(|limit| limit.len() == 1),
+        "{core}"
+    );
+    service.signal(Signal::TERM);
+    assert_eq!(service.end().1, Some(0));
+}
+
 /// Stops threads of another process, as if they hung, until it is dropped or the test ends.
 struct Hang(Vec<libc::pid_t>);
 
@@ -195,19 +250,24 @@ fn a_signal_takes_the_name_of_a_mount_in_use_and_its_users_go_on() {
     fs::write(plain.join("a"), "text").unwrap();
     let mut open = File::options().read(true).append(true).open(plain.join("a")).unwrap();
     let log = BufReader::new(service.child.stderr.take().unwrap());
+    let said = fails(service.vault.kmsfs(&["umount", plain.to_str().unwrap()]), 7);
+    let process = |id: u32| format!("process {id} ");
+    assert!(
+        said.contains(&process(std::process::id())),
+        "it does not say who uses it: {said}"
+    );
+    // The regression: the daemon of a mount over itself has the directory below open, and was named as well.
+    assert!(
+        !said.contains(&process(service.child.id())),
+        "it names the daemon: {said}"
+    );
     service.signal(Signal::TERM);
     let mut log = log.lines();
     let said = log
         .find(|line| line.as_ref().unwrap().contains("is detached"))
         .unwrap()
         .unwrap();
-    let me = format!("process {} ", std::process::id());
-    assert!(said.contains(&me), "it does not say who uses it: {said}");
-    // The regression: the daemon of a mount over itself has the directory below open, and was named as well.
-    assert!(
-        !said.contains(&format!("process {} ", service.child.id())),
-        "it names itself: {said}"
-    );
+    assert!(said.contains("is in use"), "{said}");
     while mounts_at(&plain) > 0 {
         std::thread::yield_now();
     }
