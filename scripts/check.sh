@@ -93,6 +93,9 @@ KMSFS_REQUIRE_FUSE=1 KMSFS_CRASH_SECONDS="${KMSFS_CRASH_SECONDS:-120}" cargo tes
 # Four minutes, of which building the tools on a fresh machine takes two.
 scripts/conformance.sh quick
 
+step "installation"
+scripts/check-install.sh "${CARGO_TARGET_DIR:-target}/debug/kmsfs"
+
 step "leftovers"
 left=$(comm -13 <(printf '%s\n' "$before") <(mounts))
 if [ -n "$left" ]; then

@@ -133,6 +133,17 @@ fn every_command_has_help_and_version() {
     let help = place.run(&["--help"]).ok();
     assert!(help.contains("Exit codes:") && help.contains("17  the disk"), "{help}");
     assert!(place.run(&["completions", "bash"]).ok().contains("kmsfs"));
+    fs::create_dir(place.path("man")).unwrap();
+    place.run(&["manual", "man"]).ok();
+    for command in COMMANDS {
+        let page = [&["man/kmsfs"], *command].concat().join("-") + ".1";
+        assert!(
+            fs::read_to_string(place.path(&page)).unwrap().contains(".SH NAME"),
+            "{page}"
+        );
+    }
+    assert!(place.path("man/mount.kmsfs.8").exists());
+    place.run(&["manual", "absent"]).fails(3);
 }
 
 #[test]

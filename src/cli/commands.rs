@@ -54,6 +54,9 @@ pub enum Command {
     /// Print the completions of a shell
     #[command(hide = true)]
     Completions(CompletionsArgs),
+    /// Write the man pages
+    #[command(hide = true)]
+    Manual(ManualArgs),
 }
 
 /// `kmsfs init`
@@ -283,6 +286,14 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
             Err("only addresses of this host (127.0.0.1, [::1]): plain data keys would cross the network".to_owned())
         }
     }
+}
+
+/// `kmsfs manual`
+#[derive(Debug, Args)]
+pub struct ManualArgs {
+    /// The directory that they are written to
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
 }
 
 /// `kmsfs completions`

@@ -10,8 +10,8 @@ mod single;
 mod values;
 
 pub use commands::{
-    Cli, Command, CompletionsArgs, InitArgs, KeyArgs, KeyCommand, KmsArgs, KmsCommand, KmsServeArgs, MountArgs,
-    MountpointArgs, StatusArgs,
+    Cli, Command, CompletionsArgs, InitArgs, KeyArgs, KeyCommand, KmsArgs, KmsCommand, KmsServeArgs, ManualArgs,
+    MountArgs, MountpointArgs, StatusArgs,
 };
 pub use complaint::Complaint;
 pub use helper::HelperArgs;

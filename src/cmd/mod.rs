@@ -20,6 +20,7 @@ mod kms_client;
 mod launch;
 mod lock;
 mod log;
+mod manual;
 mod mount;
 mod mounts;
 mod out;

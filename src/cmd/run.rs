@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory, FromArgMatches};
 
 use super::{
-    Exit, Failure, completions, encrypt, helper, init, key, kms, lock, mount, out, seal, status, umount, unseal,
+    Exit, Failure, completions, encrypt, helper, init, key, kms, lock, manual, mount, out, seal, status, umount, unseal,
 };
 use crate::cli::{Cli, Command, Complaint};
 use crate::config::Sources;
@@ -48,5 +48,6 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
         Command::Key(args) => key::run(args, &sources),
         Command::Kms(args) => kms::run(args, &sources),
         Command::Completions(args) => completions::run(&args),
+        Command::Manual(args) => manual::run(&args),
     }
 }
