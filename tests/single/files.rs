@@ -11,7 +11,10 @@ use crate::place::{Place, failed, pattern};
 
 #[test]
 fn sealed_and_back() {
-    let place = Place::new();
+    Place::both().iter().for_each(sealed_and_back_on);
+}
+
+fn sealed_and_back_on(place: &Place) {
     for size in [0, 1, 3040, 3041, 4096, 5000, 1_000_000] {
         place.write("a file", pattern(size));
         place.ok(&["seal", "a file"]);
@@ -122,7 +125,10 @@ fn damage_is_named_by_chunk_and_offset() {
 
 #[test]
 fn key_withheld_or_elsewhere() {
-    let place = Place::new();
+    Place::both().iter().for_each(key_withheld_or_elsewhere_on);
+}
+
+fn key_withheld_or_elsewhere_on(place: &Place) {
     place.write("a", "text");
     place.ok(&["seal", "a", "--key-id", "alias/Apollo/WorkKey"]);
     place.ok(&["key", "disable", "alias/Apollo/WorkKey"]);

@@ -12,7 +12,10 @@ use crate::place::{Place, pattern};
 /// Chapter 2: `key.pem` is encrypted online, the file `key.pem.cipher` is the CiphertextBlob and nothing else.
 #[test]
 fn chapter_2_a_private_key() {
-    let place = Place::new();
+    Place::both().iter().for_each(chapter_2_a_private_key_on);
+}
+
+fn chapter_2_a_private_key_on(place: &Place) {
     fs::create_dir(place.path("certs")).unwrap();
     let pem = BASE64.encode(&pattern(2400));
     let lines: Vec<&str> = pem
@@ -55,7 +58,10 @@ fn chapter_2_a_private_key() {
 
 #[test]
 fn chapter_2_limits() {
-    let place = Place::new();
+    Place::both().iter().for_each(chapter_2_limits_on);
+}
+
+fn chapter_2_limits_on(place: &Place) {
     place.write("longest", "a".repeat(6144));
     place.ok(&["encrypt", "longest"]);
     place.ok(&["decrypt", "longest.cipher", "--force"]);
@@ -75,7 +81,10 @@ fn chapter_2_limits() {
 
 #[test]
 fn chapter_2_context_and_withdrawal() {
-    let place = Place::new();
+    Place::both().iter().for_each(chapter_2_context_and_withdrawal_on);
+}
+
+fn chapter_2_context_and_withdrawal_on(place: &Place) {
     place.write("text", "secret");
     let key = ["--key-id", "alias/Apollo/WorkKey"];
     place.ok(&[
@@ -103,7 +112,10 @@ fn chapter_2_context_and_withdrawal() {
 /// Chapter 3: `sales.csv` in an envelope.
 #[test]
 fn chapter_3_a_table() {
-    let place = Place::new();
+    Place::both().iter().for_each(chapter_3_a_table_on);
+}
+
+fn chapter_3_a_table_on(place: &Place) {
     let table = "region,amount\ncn-hangzhou,100\n".repeat(40_000);
     place.write("sales.csv", &table);
     fs::set_permissions(place.path("sales.csv"), fs::Permissions::from_mode(0o644)).unwrap();

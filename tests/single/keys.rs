@@ -10,7 +10,10 @@ fn described(place: &Place, key: &str) -> Value {
 
 #[test]
 fn every_kind_and_use() {
-    let place = Place::new();
+    Place::both().iter().for_each(every_kind_and_use_on);
+}
+
+fn every_kind_and_use_on(place: &Place) {
     for (spec, usage) in [
         ("Aliyun_AES_256", "ENCRYPT/DECRYPT"),
         ("RSA_2048", "ENCRYPT/DECRYPT"),
@@ -33,7 +36,7 @@ fn every_kind_and_use() {
             said.ends_with('\n') && !id.contains(char::is_whitespace),
             "the id alone: {said:?}"
         );
-        let key = described(&place, id);
+        let key = described(place, id);
         assert_eq!(
             (&key["spec"], &key["usage"], &key["description"]),
             (&spec.into(), &usage.into(), &"why".into())
@@ -59,32 +62,40 @@ fn every_kind_and_use() {
 
 #[test]
 fn rotation_by_hand_and_by_itself() {
-    let place = Place::new();
+    Place::both().iter().for_each(rotation_by_hand_and_by_itself_on);
+}
+
+fn rotation_by_hand_and_by_itself_on(place: &Place) {
     let key = "alias/Apollo/WorkKey";
     place.write("a", "text");
     place.ok(&["seal", "a", "--key-id", key]);
-    let before = described(&place, key);
+    let before = described(place, key);
     let version = place.ok(&["key", "rotate", key]);
-    let after = described(&place, key);
+    let after = described(place, key);
     assert_eq!(after["primary_version"], version.trim_end());
     assert_ne!(before["primary_version"], after["primary_version"]);
     assert_eq!(after["versions"].as_array().unwrap().len(), 2);
     // What the older version has wrapped still opens.
     place.ok(&["unseal", "a.sealed", "-o", "b"]);
     assert_eq!(place.ok(&["key", "rotate", key, "--every", "30d"]), "");
-    assert_eq!(described(&place, key)["rotation"]["interval"], 30 * 86400);
+    assert_eq!(described(place, key)["rotation"]["interval"], 30 * 86400);
     assert!(place.ok(&["key", "describe", key]).contains("every 30days"));
     place.ok(&["key", "rotate", key, "--never"]);
-    assert_eq!(described(&place, key)["rotation"]["state"], "Disabled");
+    assert_eq!(described(place, key)["rotation"]["state"], "Disabled");
     place.fails(&["key", "rotate", key, "--every", "1d"], 15);
     place.fails(&["key", "rotate", key, "--every", "soon"], 2);
     let id = place.ok(&["key", "create", "--rotation", "1w", "--alias", "alias/weekly"]);
-    assert_eq!(described(&place, id.trim_end())["rotation"]["interval"], 7 * 86400);
+    assert_eq!(described(place, id.trim_end())["rotation"]["interval"], 7 * 86400);
 }
 
 #[test]
 fn a_name_that_is_taken_leaves_no_nameless_key() {
-    let place = Place::new();
+    Place::both()
+        .iter()
+        .for_each(a_name_that_is_taken_leaves_no_nameless_key_on);
+}
+
+fn a_name_that_is_taken_leaves_no_nameless_key_on(place: &Place) {
     place.fails(&["key", "create", "--alias", "alias/Apollo/WorkKey"], 15);
     for name in [
         "Apollo",

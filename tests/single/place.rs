@@ -1,22 +1,79 @@
 //! A directory with a key store of its own, and the program run in it.
 
 use std::fs;
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
 pub struct Place {
     dir: TempDir,
+    cloud: Option<Cloud>,
 }
+
+/// The same key store behind Alibaba Cloud KMS's wire.
+struct Cloud {
+    server: Child,
+    endpoint: String,
+}
+
+impl Cloud {
+    fn serve(dir: &Path) -> Cloud {
+        fs::write(dir.join("access-keys"), format!("{ACCESS_KEY} {SECRET}\n")).unwrap();
+        let mut server = Command::new(env!("CARGO_BIN_EXE_kmsfs"))
+            .args([
+                "kms",
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--store",
+                "state/cloud",
+                "--access-keys",
+                "access-keys",
+            ])
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(server.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let endpoint = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+        Cloud { server, endpoint }
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+const ACCESS_KEY: &str = "LTAI4testtesttesttesttes";
+const SECRET: &str = "0123456789abcdefghijABCDEFGHIJ";
 
 impl Place {
     /// With the key store and the guide's master key, `alias/Apollo/WorkKey`.
     pub fn new() -> Place {
-        let place = Place {
-            dir: tempfile::tempdir().unwrap(),
-        };
+        Place::of(tempfile::tempdir().unwrap(), None)
+    }
+
+    /// One on the embedded key store, and one on Alibaba Cloud KMS's wire.
+    pub fn both() -> [Place; 2] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("state")).unwrap();
+        let cloud = Cloud::serve(dir.path());
+        fs::remove_file(dir.path().join("access-keys")).unwrap();
+        [Place::new(), Place::of(dir, Some(cloud))]
+    }
+
+    fn of(dir: TempDir, cloud: Option<Cloud>) -> Place {
+        let place = Place { dir, cloud };
         place.ok(&["key", "create", "--alias", "alias/Apollo/WorkKey"]);
         place
     }
@@ -51,6 +108,14 @@ impl Place {
             }
         }
         command.env("KMSFS_STATE_DIR", self.path("state"));
+        if let Some(cloud) = &self.cloud {
+            command.env("KMSFS_KMS", "alibaba").env("KMSFS_REGION", "cn-hangzhou");
+            command.env("KMSFS_ENDPOINT", &cloud.endpoint);
+            // There no key is made unless somebody asks for one.
+            command.env("KMSFS_KEY_ID", "alias/Apollo/WorkKey");
+            command.env("ALIBABA_CLOUD_ACCESS_KEY_ID", ACCESS_KEY);
+            command.env("ALIBABA_CLOUD_ACCESS_KEY_SECRET", SECRET);
+        }
         command
     }
 
