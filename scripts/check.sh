@@ -88,7 +88,7 @@ fi
 step "tests"
 [ -e /dev/fuse ] || { printf 'error: there is no /dev/fuse\nhelp: load the module with modprobe fuse\n' >&2; exit 1; }
 # The crash loop of the store takes two minutes of it; scripts/crash.sh runs it longer.
-KMSFS_REQUIRE_FUSE=1 KMSFS_CRASH_SECONDS="${KMSFS_CRASH_SECONDS:-120}" cargo test --locked
+KMSFS_REQUIRE_FUSE=1 KMSFS_REQUIRE_SDK=1 KMSFS_CRASH_SECONDS="${KMSFS_CRASH_SECONDS:-120}" cargo test --locked
 
 # Four minutes, of which building the tools on a fresh machine takes two.
 scripts/conformance.sh quick

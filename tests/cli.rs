@@ -119,6 +119,8 @@ const COMMANDS: &[&[&str]] = &[
     &["key", "schedule-deletion"],
     &["key", "cancel-deletion"],
     &["key", "rotate"],
+    &["kms"],
+    &["kms", "serve"],
 ];
 
 #[test]

@@ -259,7 +259,7 @@ pub struct KmsServeArgs {
     /// The key store, made if it is not there
     #[arg(long, value_name = "PATH")]
     pub store: PathBuf,
-    /// Who may ask: a line `ID SECRET [SECURITY-TOKEN]` for each [default: a file beside the store, made with one
+    /// Who may ask: a line `ID SECRET [SECURITY-TOKEN]` for each [default: PATH.access-keys, made with one
     /// random access key]
     #[arg(long, value_name = "FILE")]
     pub access_keys: Option<PathBuf>,

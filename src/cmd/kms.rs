@@ -1,8 +1,11 @@
 //! `kmsfs kms serve`: the embedded key store behind Alibaba Cloud KMS's own wire protocol, for development and tests.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::future::Future;
+use std::path::Path;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use super::log::{self, Target};
 use super::{Exit, Failure, keystore, out};
@@ -37,44 +40,39 @@ fn serve(args: KmsServeArgs, sources: &Sources) -> Result<(), Failure> {
         let what = format!("{address} cannot be listened on: {}", super::failure::reason(&error));
         Failure::new(Exit::Busy, what, "choose another port; 0 takes one that is free")
     })?;
+    let stopped = stopped()?;
     let internal = |error: std::io::Error| Failure::internal(format!("the emulator cannot serve: {error}"));
     out::line(&format!("listening on http://{}", listeners.kms().map_err(internal)?))?;
     if let Some(address) = listeners.admin().map_err(internal)? {
         out::line(&format!("admin on http://{address}"))?;
     }
     let emulator = Emulator::new(store, keys, &args.region);
-    listeners.serve(emulator, stopped()).map_err(internal)
+    listeners.serve(emulator, stopped).map_err(internal)
 }
 
-/// Ready when somebody wants it to end.
-async fn stopped() {
-    let of = |kind| async move {
-        match signal(kind) {
-            Ok(mut signal) => {
-                Signal::recv(&mut signal).await;
-            }
-            Err(error) => {
-                tracing::warn!("a signal cannot be waited for: {error}");
-                std::future::pending().await
-            }
-        }
-    };
-    tokio::select! {
-        () = of(SignalKind::terminate()) => {}
-        () = of(SignalKind::interrupt()) => {}
-    }
+/// Ready when somebody wants it to end. From the call on, no signal is missed.
+fn stopped() -> Result<impl Future<Output = ()>, Failure> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])
+        .map_err(|error| Failure::internal(format!("signals cannot be waited for: {error}")))?;
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        signals.forever().next();
+        // Nobody waits any more only when it has ended already.
+        let _ = stop.send(());
+    });
+    Ok(async {
+        let _ = stopped.await;
+    })
 }
 
+/// The access keys, by default in a file beside the store.
 fn access_keys(named: Option<&Path>, store: &Path) -> Result<AccessKeys, Failure> {
     let keys = match named {
         Some(path) => AccessKeys::read(path),
         None => {
-            let mut name = store.to_owned().into_os_string();
+            let mut name = OsString::from(store);
             name.push(".access-keys");
-            let path = PathBuf::from(name);
-            let keys = AccessKeys::read_or_create(&path);
-            tracing::info!("the access keys are in {}", path.display());
-            keys
+            AccessKeys::read_or_create(Path::new(&name))
         }
     };
     keys.map_err(|error| match error {

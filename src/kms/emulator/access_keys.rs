@@ -79,6 +79,7 @@ impl AccessKeys {
                 let id = BASE32_NOPAD.encode(&random_bytes::<10>());
                 let secret = Zeroizing::new(BASE32_NOPAD.encode(&random_bytes::<20>()));
                 let text = Zeroizing::new(format!("# ID SECRET [SECURITY-TOKEN]\nLTAI{id} {}\n", *secret));
+                tracing::info!("made an access key, in {}", path.display());
                 file.write_all(text.as_bytes()).and_then(|()| file.sync_all())
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),

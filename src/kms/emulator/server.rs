@@ -32,7 +32,7 @@ const HEAD_MAX: usize = 256 << 10;
 /// How long a connection may take to send the next head, or the rest of a body.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long requests that have begun may take after the order to stop.
-const FAREWELL: Duration = Duration::from_secs(10);
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Connections at a time; more wait to be accepted.
 const CONNECTIONS: usize = 4096;
 
@@ -248,15 +248,28 @@ fn set(response: &mut Response<Payload>, name: &'static str, value: &str) {
 struct Payload {
     bytes: Option<Bytes>,
     length: u64,
-    cut: bool,
+    cut: Cut,
+}
+
+/// How a body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    /// Where it should.
+    No,
+    /// In the middle.
+    Half,
+    /// There, once what came before is on its way.
+    Now,
 }
 
 impl Payload {
     fn new(bytes: Bytes, cut: bool) -> Payload {
+        let length = bytes.len();
+        let sent = if cut { bytes.slice(..length / 2) } else { bytes };
         Payload {
-            length: bytes.len() as u64,
-            bytes: Some(bytes),
-            cut,
+            length: length as u64,
+            bytes: Some(sent),
+            cut: if cut { Cut::Half } else { Cut::No },
         }
     }
 }
@@ -265,17 +278,27 @@ impl Body for Payload {
     type Data = Bytes;
     type Error = BrokenOff;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        Poll::Ready(match (self.bytes.take(), self.cut) {
-            (Some(bytes), false) => Some(Ok(Frame::data(bytes))),
-            (Some(bytes), true) => Some(Ok(Frame::data(bytes.slice(..bytes.len() / 2)))),
-            (None, true) => Some(Err(BrokenOff)),
-            (None, false) => None,
-        })
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if let Some(bytes) = self.bytes.take() {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        match self.cut {
+            Cut::No => Poll::Ready(None),
+            // An error at once would take back what has not been sent yet.
+            Cut::Half => {
+                self.cut = Cut::Now;
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Cut::Now => Poll::Ready(Some(Err(BrokenOff))),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.bytes.is_none() && !self.cut
+        self.bytes.is_none() && self.cut == Cut::No
     }
 
     fn size_hint(&self) -> SizeHint {
