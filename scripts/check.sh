@@ -53,7 +53,7 @@ RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 
 if command -v shellcheck >/dev/null; then
   step "scripts"
-  shellcheck scripts/*.sh tests/conformance/programs/*.sh .ci/run
+  shellcheck scripts/*.sh scripts/check-service/*.sh tests/conformance/programs/*.sh .ci/run
 fi
 
 if [ "${KMSFS_DENY:-1}" != 0 ]; then
@@ -95,6 +95,9 @@ scripts/conformance.sh quick
 
 step "installation"
 scripts/check-install.sh "${CARGO_TARGET_DIR:-target}/debug/kmsfs"
+
+step "the service under systemd"
+scripts/check-service.sh "${CARGO_TARGET_DIR:-target}/debug/kmsfs"
 
 step "leftovers"
 left=$(comm -13 <(printf '%s\n' "$before") <(mounts))

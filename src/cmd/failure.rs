@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::{Exit, init};
+use super::{Exit, init, log};
 use crate::config::ConfigError;
 use crate::control::Refusal;
 use crate::format::FormatError;
@@ -165,7 +165,10 @@ impl Failure {
 
     /// Prints the two lines on standard error. Nothing can be done when that is closed.
     pub fn print(&self) {
-        let text = format!("error: {}\nhelp: {}\n", one_line(&self.what), one_line(&self.help));
+        // The journal takes a number in front for the level, see sd-daemon(3): an error, and a notice.
+        let (error, notice) = if log::is_journal() { ("<3>", "<5>") } else { ("", "") };
+        let (what, help) = (one_line(&self.what), one_line(&self.help));
+        let text = format!("{error}error: {what}\n{notice}help: {help}\n");
         let _ = io::stderr().write_all(text.as_bytes());
     }
 }

@@ -91,7 +91,7 @@ impl Sink {
 
 /// Whether the journal listens on standard error, as systemd.exec(5) tells: the variable alone says nothing, because
 /// whoever started this process may have sent its output elsewhere.
-fn is_journal() -> bool {
+pub fn is_journal() -> bool {
     let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     rustix::fs::fstat(rustix::stdio::stderr()).is_ok_and(|facts| named == format!("{}:{}", facts.st_dev, facts.st_ino))
 }

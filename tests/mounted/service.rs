@@ -403,4 +403,13 @@ fn the_journal_gets_levels_and_nobody_else_does() {
         kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
         assert!(child.wait().unwrap().success());
     }
+    let (reader, writer) = std::io::pipe().unwrap();
+    let facts = rustix::fs::fstat(&writer).unwrap();
+    let mut command = vault.command(KMSFS, &["mount", "--foreground", "absent"]);
+    command.env("JOURNAL_STREAM", format!("{}:{}", facts.st_dev, facts.st_ino));
+    let status = command.stderr(writer).status().unwrap();
+    drop(command);
+    let said = std::io::read_to_string(reader).unwrap();
+    assert!(said.starts_with("<3>error: ") && said.contains("\n<5>help: "), "{said}");
+    assert_eq!(status.code(), Some(3));
 }
