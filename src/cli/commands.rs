@@ -40,12 +40,25 @@ pub enum Command {
     /// Ask the KMS for the keys of a locked mount again
     Unlock(MountpointArgs),
     /// Seal single files, without a mount
+    ///
+    /// FILE becomes FILE.sealed, a file in the format of volumes under a data key of its own; with --format guide
+    /// FILE.cipher, the four lines of text of the KMS best-practice guide, chapter 3. The names of what was made are
+    /// printed. Nothing is written over without --force, and nothing has its name before it is whole.
     Seal(SealArgs),
     /// Unseal single files: sealed ones, or stored ones of a volume that is not mounted
+    ///
+    /// FILE.sealed becomes FILE, with --format guide FILE.cipher does. A stored file in the directory of a volume, or in a
+    /// copy of it, comes out here under its plain name; one that was copied elsewhere needs -o. If the volume's journal has
+    /// newer content of a file, `kmsfs mount --recover-only` comes first.
     Unseal(UnsealArgs),
     /// Encrypt up to 6 KB of text with a master key
+    ///
+    /// The text goes to the KMS, and FILE.cipher holds what it answers, as in chapter 2 of the KMS best-practice guide: one
+    /// line without an end. For more, for what is not text, and for what the KMS shall not see, there is `kmsfs seal`.
     Encrypt(EncryptArgs),
     /// Decrypt what `kmsfs encrypt` has made
+    ///
+    /// FILE.cipher becomes FILE. White space in it and around it does not matter. The KMS knows which master key it was.
     Decrypt(DecryptArgs),
     /// Make and manage master keys
     Key(KeyArgs),

@@ -177,6 +177,7 @@ fn by_errno(errno: Errno) -> (Exit, &'static str) {
     match errno {
         Errno::NOENT => (Exit::Path, "check the path"),
         Errno::NOTDIR => (Exit::Path, "name a directory"),
+        Errno::ISDIR => (Exit::Path, "name a file"),
         Errno::NAMETOOLONG => (
             Exit::Path,
             "a path has at most 4095 bytes, a name 255; change to a directory nearer by",

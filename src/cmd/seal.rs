@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::output::{self, Output};
 use super::progress::{Progress, Stop};
@@ -28,29 +28,43 @@ pub fn run(args: SealArgs, sources: &Sources) -> Result<(), Failure> {
     let settings = KmsSettings::resolve(args.kms, sources)?;
     let stop = Stop::watch()?;
     let (kms, key) = kms_client::open_with_key(&settings, args.key_id, sources)?;
-    for file in &args.files {
-        let suffix = match args.format {
-            FileFormat::Kmsfs => SUFFIX,
-            FileFormat::Guide => GUIDE_SUFFIX,
-        };
+    let new = New {
+        master_key: &key,
+        geometry,
+    };
+    let suffix = match args.format {
+        FileFormat::Kmsfs => SUFFIX,
+        FileFormat::Guide => GUIDE_SUFFIX,
+    };
+    each(&args.files, |file| {
         let place = output::place(args.output.output.as_deref(), &output::with_suffix(file, suffix));
-        let new = New {
-            master_key: &key,
-            geometry,
-        };
         let input = open(file)?;
         let output = Output::create(&place, mode_of(&input), args.output.force)?;
-        let sealed = seal_one(
-            &input,
-            &output,
-            args.format,
-            &*kms,
-            new,
-            &mut progress(file, &input, &stop),
-        );
-        finish(file, sealed, output, &stop)?;
+        let mut progress = progress(file, &input, &stop);
+        let sealed = seal_one(&input, &output, args.format, &*kms, new, &mut progress);
+        drop(progress);
+        finish(file, sealed, output, &stop)
+    })
+}
+
+/// Does `work` on each of the files. One that is not fit does not keep the others from it; what would fail with every
+/// other file too ends it.
+///
+/// # Errors
+/// The last failure; those before it are printed.
+pub fn each(files: &[PathBuf], mut work: impl FnMut(&Path) -> Result<(), Failure>) -> Result<(), Failure> {
+    let mut last: Option<Failure> = None;
+    for file in files {
+        let Err(failure) = work(file) else { continue };
+        let of_one = matches!(failure.exit(), Exit::Path | Exit::Usage | Exit::Damaged | Exit::Busy);
+        if let Some(earlier) = last.replace(failure) {
+            earlier.print();
+        }
+        if !of_one {
+            break;
+        }
     }
-    Ok(())
+    last.map_or(Ok(()), Err)
 }
 
 fn seal_one(
@@ -79,7 +93,7 @@ fn seal_one(
 ///
 /// # Errors
 /// `asked` is one place for all of them, or no file.
-pub fn check_places(files: &[std::path::PathBuf], asked: Option<&Path>) -> Result<(), Failure> {
+pub fn check_places(files: &[PathBuf], asked: Option<&Path>) -> Result<(), Failure> {
     match asked {
         Some(asked) if asked == Path::new("-") => {
             let what = "the result cannot go to standard output: it is believed only when it is whole";

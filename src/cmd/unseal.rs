@@ -10,49 +10,56 @@ use std::sync::Arc;
 use super::mounts::canonical;
 use super::output::{self, Output};
 use super::progress::{Progress, Stop};
-use super::seal::{GUIDE_SUFFIX, SUFFIX, check_places, finish, mode_of, open, progress};
+use super::seal::{GUIDE_SUFFIX, SUFFIX, check_places, each, finish, mode_of, open, progress};
 use super::{Exit, Failure, kms_client};
-use crate::cli::{FileFormat, UnsealArgs};
+use crate::cli::{FileFormat, OutputArgs, UnsealArgs};
 use crate::config::{KmsSettings, Sources};
 use crate::kms::KmsService;
 use crate::seal::{self, Backing, SealError};
 
 /// Does what `kmsfs unseal` was told.
 pub fn run(args: UnsealArgs, sources: &Sources) -> Result<(), Failure> {
-    let asked = args.output.output.as_deref();
-    check_places(&args.files, asked)?;
+    check_places(&args.files, args.output.output.as_deref())?;
     let stop = Stop::watch()?;
     let mut keys = Keys {
         settings: KmsSettings::resolve(args.kms, sources)?,
         outside: None,
         volumes: HashMap::new(),
     };
-    for file in &args.files {
-        let path = canonical(file)?;
-        let input = open(&path)?;
-        let around = match args.format {
-            FileFormat::Kmsfs => seal::volume_around(&path),
-            FileFormat::Guide => None,
-        };
-        let (kms, backing) = keys.of(around.as_deref())?;
-        let default = default_name(file, &path, args.format, backing)?;
-        let place = match (asked, default) {
-            (Some(asked), Some(default)) => output::place(Some(asked), &default),
-            (None, Some(default)) => default,
-            (Some(asked), None) if !asked.is_dir() => asked.to_owned(),
-            (_, None) => return Err(nameless(file)),
-        };
-        check_outside(&place, around.as_deref())?;
-        let output = Output::create(&place, mode_of(&input), args.output.force)?;
-        let mut progress = progress(file, &input, &stop);
-        let unsealed = match args.format {
-            FileFormat::Kmsfs => unseal_one(&path, input, &output, backing, &*kms, &mut progress),
-            FileFormat::Guide => unseal_guide(&input, &output, &*kms, &mut progress),
-        };
-        drop(progress);
-        finish(file, unsealed, output, &stop)?;
-    }
-    Ok(())
+    each(&args.files, |file| {
+        unseal_file(file, args.format, &args.output, &mut keys, &stop)
+    })
+}
+
+fn unseal_file(
+    file: &Path,
+    format: FileFormat,
+    asked: &OutputArgs,
+    keys: &mut Keys,
+    stop: &Stop,
+) -> Result<(), Failure> {
+    let path = canonical(file)?;
+    let input = open(&path)?;
+    let around = match format {
+        FileFormat::Kmsfs => seal::volume_around(&path),
+        FileFormat::Guide => None,
+    };
+    let (kms, backing) = keys.of(around.as_deref())?;
+    let default = default_name(file, &path, format, backing)?;
+    let place = match (asked.output.as_deref(), default) {
+        (asked, Some(default)) => output::place(asked, &default),
+        (Some(asked), None) if !asked.is_dir() => asked.to_owned(),
+        (_, None) => return Err(nameless(file)),
+    };
+    check_outside(&place, around.as_deref())?;
+    let output = Output::create(&place, mode_of(&input), asked.force)?;
+    let mut progress = progress(file, &input, stop);
+    let unsealed = match format {
+        FileFormat::Kmsfs => unseal_one(&path, input, &output, backing, &*kms, &mut progress),
+        FileFormat::Guide => unseal_guide(&input, &output, &*kms, &mut progress),
+    };
+    drop(progress);
+    finish(file, unsealed, output, stop)
 }
 
 fn unseal_one(

@@ -57,6 +57,69 @@ fn several_files_need_several_places() {
 }
 
 #[test]
+fn one_that_is_not_fit_does_not_stop_the_others() {
+    let place = Place::new();
+    for name in ["a", "b", "c"] {
+        place.write(name, name);
+    }
+    place.ok(&["seal", "a", "b", "c"]);
+    fs::create_dir(place.path("out")).unwrap();
+    place.write("a.sealed", "damaged");
+    let words = [
+        "unseal", "a.sealed", "absent", "b.sealed", "out", "c.sealed", "-o", "out",
+    ];
+    let output = place.command(&words).output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        (output.status.code(), err.matches("error: ").count()),
+        (Some(3), 3),
+        "{err}"
+    );
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "out/b\nout/c\n");
+    // A key that is withheld is so for all.
+    place.ok(&["key", "disable", "alias/kmsfs"]);
+    place.fails(&["unseal", "b.sealed", "c.sealed", "-o", "out", "--force"], 13);
+    place.fails(&["encrypt", "out"], 3);
+}
+
+/// The descriptor says where the master key is.
+#[test]
+fn a_volume_on_the_wire_needs_no_options() {
+    let there = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").is_ok();
+    assert!(
+        there || std::env::var_os("KMSFS_REQUIRE_FUSE").is_none(),
+        "FUSE cannot be used"
+    );
+    if !there {
+        eprintln!("passed over: there is no /dev/fuse");
+        return;
+    }
+    let [_, place] = Place::both();
+    fs::create_dir(place.path("mnt")).unwrap();
+    place.ok(&["init", "volume"]);
+    let runtime = place.path("state");
+    let run = |words: &[&str]| {
+        let mut command = place.command(words);
+        for name in ["KMSFS_KMS", "KMSFS_REGION", "KMSFS_ENDPOINT", "KMSFS_KEY_ID"] {
+            command.env_remove(name);
+        }
+        command.env("KMSFS_RUNTIME_DIR", &runtime).status().unwrap().success()
+    };
+    assert!(run(&["mount", "volume", "mnt"]));
+    let written = fs::write(place.path("mnt/a file"), pattern(100_000));
+    assert!(run(&["umount", "mnt"]));
+    written.unwrap();
+    let entries = fs::read_dir(place.path("volume"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let stored = entries.filter(|path| !path.file_name().unwrap().to_str().unwrap().starts_with("kmsfs."));
+    let stored: Vec<_> = stored.collect();
+    assert_eq!(stored.len(), 1);
+    assert!(run(&["unseal", stored[0].to_str().unwrap()]));
+    assert!(place.read("a file") == pattern(100_000));
+}
+
+#[test]
 fn what_is_there_stays() {
     let place = Place::new();
     place.write("a", "a");
