@@ -163,17 +163,19 @@ fn opening(settings: &MountSettings, kind: KmsKind) -> Opening {
         bytes: reuse.bytes,
     });
     let descriptors = limits::raise_descriptors();
-    let pool = match kind {
-        // It answers in microseconds: a pool would cost more than it saves.
-        KmsKind::Local | KmsKind::Ephemeral => 0,
-        KmsKind::Alibaba => keys::Settings::default().pool,
+    let usual = keys::Settings::default();
+    let (pool, ahead) = match kind {
+        // They answer in microseconds: to ask ahead would cost more than it saves.
+        KmsKind::Local | KmsKind::Ephemeral => (0, 0),
+        KmsKind::Alibaba => (usual.pool, usual.ahead),
     };
     let keys = keys::Settings {
         pool,
+        ahead,
         capacity: settings.key_cache,
         ttl: settings.key_ttl,
         reuse,
-        ..keys::Settings::default()
+        ..usual
     };
     Opening {
         read_only: settings.read_only,

@@ -168,7 +168,7 @@ impl Fs {
 }
 
 /// Reads the beginning of the stored file at `spot`, leaving its access time alone where that is allowed.
-fn read_head(spot: &Spot, page: &mut [u8]) -> io::Result<usize> {
+pub(super) fn read_head(spot: &Spot, page: &mut [u8]) -> io::Result<usize> {
     let flags = OFlags::RDONLY | OFlags::NOATIME;
     let file = spot.open(flags).or_else(|error| match error {
         // Only the owner and root may leave the access time alone.

@@ -9,6 +9,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
+use super::ahead::Ahead;
 use super::error::{FsError, Result};
 use super::handles::Handles;
 use super::inodes::{Gone, Inode, Inodes};
@@ -37,6 +38,8 @@ pub struct Fs {
     pub(super) past: Past,
     /// One set of moves at a time.
     pub(super) moving: Mutex<()>,
+    /// Fetches keys ahead of opens; none where the KMS is as fast.
+    pub(super) ahead: Option<Ahead>,
     device: (u32, u32),
     root_inode: u64,
 }
@@ -57,6 +60,7 @@ impl Fs {
             unpromoted: Mutex::default(),
             past: Past::default(),
             moving: Mutex::default(),
+            ahead: Ahead::new(&volume),
             device,
             root_inode: inode,
             volume,

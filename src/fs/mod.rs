@@ -4,6 +4,7 @@
 //! goes in and comes out are the plain values of [`types`]. Guards are held for one directory or one file,
 //! never for the whole, and none is held while a call waits for the KMS or moves content.
 
+mod ahead;
 mod attr;
 mod create;
 mod directory;
@@ -21,6 +22,7 @@ mod promote;
 mod reach;
 mod remove;
 mod rename;
+mod scan;
 mod spot;
 mod statfs;
 mod symlink;

@@ -47,14 +47,19 @@ impl Fs {
             let file = file.map_err(|error| std::io::Error::from_raw_os_error(error.code().raw_os_error()))?;
             Ok((file, self.stored_path(inode)))
         };
+        let misses = self.volume.keyring.misses();
         let file = Arc::new(File::open(&self.volume, inode.node, born, open)?);
         *content = Arc::downgrade(&file);
+        let cold = self.volume.keyring.misses() != misses;
         if inode.take_touched() {
             self.touched(inode);
         }
         if !born && file.size() > 0 {
             self.unpromoted.lock().insert(inode.node);
         }
+        drop(content);
+        // Another open at the same time may have been the cold one: then keys are fetched ahead for once too early.
+        self.note_opened(inode, cold);
         Ok(file)
     }
 

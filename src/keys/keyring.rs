@@ -69,7 +69,7 @@ pub struct FreshKey {
 }
 
 /// How to get a data key that is stored.
-enum Way {
+pub(super) enum Way {
     Open(Arc<FileKeySlot>),
     Cached(Held),
     Follow(Arc<Flight>),
@@ -190,6 +190,12 @@ impl Keyring {
         inner.adopt(epoch, node, id, wrapped, &held)
     }
 
+    /// How often the KMS had to be asked for the keys of a file.
+    #[must_use]
+    pub fn misses(&self) -> u64 {
+        self.inner.misses.load(Ordering::Relaxed)
+    }
+
     /// Uses the volume's own keys. No guard is held meanwhile.
     ///
     /// # Errors
@@ -277,7 +283,7 @@ impl State {
 
 impl Inner {
     /// Decides how to get a data key, and takes the lead if nobody has it.
-    fn way(&self, node: NodeId, id: DataKeyId) -> Result<(u64, Way), KeyError> {
+    pub(super) fn way(&self, node: NodeId, id: DataKeyId) -> Result<(u64, Way), KeyError> {
         let now = self.source.clock.uptime();
         let mut state = self.state.lock();
         state.check_unlocked()?;
@@ -301,7 +307,13 @@ impl Inner {
     }
 
     /// Asks the KMS for itself and all who follow.
-    fn lead(&self, epoch: u64, id: DataKeyId, wrapped: &WrappedKey, pilot: &Pilot) -> Result<Held, KeyError> {
+    pub(super) fn lead(
+        &self,
+        epoch: u64,
+        id: DataKeyId,
+        wrapped: &WrappedKey,
+        pilot: &Pilot,
+    ) -> Result<Held, KeyError> {
         let _landing = Landing { inner: self, id, pilot };
         let unwrapped = self.source.unwrap(id, wrapped);
         let outcome = unwrapped.and_then(|(key, contact)| self.keep(epoch, id, key, contact));

@@ -2,6 +2,7 @@
 //!
 //! Knows identities, wrapped keys and the KMS; knows no file, no path and no byte of content.
 
+mod ahead;
 mod cache;
 mod error;
 mod flight;

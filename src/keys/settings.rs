@@ -13,6 +13,8 @@ pub struct Settings {
     pub ttl: Duration,
     /// Most data keys fetched ahead for new files; 0 fetches none.
     pub pool: usize,
+    /// Most data keys unwrapped ahead for files that are likely to be opened next; 0 unwraps none.
+    pub ahead: usize,
     /// Most calls to the KMS at a time that are made ahead of need.
     pub concurrency: usize,
     /// Whether one data key may serve several files; `None`: each file has its own.
@@ -27,7 +29,8 @@ impl Default for Settings {
             capacity: 4096,
             ttl: Duration::from_secs(3600),
             pool: 64,
-            concurrency: 8,
+            ahead: 64,
+            concurrency: 16,
             reuse: None,
             also_allowed: Vec::new(),
         }

@@ -278,6 +278,12 @@ impl KmsError {
         self.0.rule.retry
     }
 
+    /// Whether another request would very likely fail the same way.
+    #[must_use]
+    pub fn concerns_all(&self) -> bool {
+        !matches!(self.remedy(), Remedy::Rejected | Remedy::Gone)
+    }
+
     /// What a program sees.
     #[must_use]
     pub fn errno(&self) -> Errno {

@@ -8,6 +8,7 @@ use super::{Creation, Opening, Volume, VolumeError};
 use crate::format::Geometry;
 use crate::format::descriptor::{KmsKind, Overwrite};
 use crate::keys;
+use crate::kms::Kms;
 use crate::kms::scripted::ScriptedKms;
 
 /// The KMS of all volumes of a test run.
@@ -22,6 +23,11 @@ fn root(dir: &Path) -> OwnedFd {
 
 /// Makes the empty directory `dir` a volume.
 pub(crate) fn create(dir: &Path, geometry: Geometry) {
+    create_on(dir, geometry, &kms());
+}
+
+/// The same, with a KMS of its own.
+pub(crate) fn create_on(dir: &Path, geometry: Geometry, kms: &ScriptedKms) {
     let creation = Creation {
         geometry,
         overwrite: Overwrite::Journal,
@@ -30,7 +36,7 @@ pub(crate) fn create(dir: &Path, geometry: Geometry) {
         endpoint: String::new(),
         master_key: crate::kms::scripted::MASTER_KEY.into(),
     };
-    super::create(root(dir), &*kms(), &creation).unwrap();
+    super::create(root(dir), kms, &creation).unwrap();
 }
 
 /// Opens the volume in `dir`.
@@ -44,6 +50,13 @@ pub(crate) fn open_with_journal(dir: &Path, journal_bytes: u64) -> Arc<Volume> {
     Arc::new(Volume::open(root(dir), kms(), opening).unwrap())
 }
 
+/// Opens the volume in `dir` with a KMS of its own, fetching up to `ahead` keys ahead of opens.
+pub(crate) fn open_on(dir: &Path, kms: &Arc<ScriptedKms>, ahead: usize) -> Arc<Volume> {
+    let mut opening = opening(8 << 20, false);
+    opening.keys.ahead = ahead;
+    Arc::new(Volume::open(root(dir), Arc::clone(kms) as Arc<dyn Kms>, opening).unwrap())
+}
+
 /// Opens the volume in `dir`, if it can be.
 pub(crate) fn try_open(dir: &Path, read_only: bool) -> Result<Volume, VolumeError> {
     Volume::open(root(dir), kms(), opening(8 << 20, read_only))
@@ -53,7 +66,11 @@ fn opening(journal_bytes: u64, read_only: bool) -> Opening {
     Opening {
         read_only,
         volatile: false,
-        keys: keys::Settings::default(),
+        // No thread of it may outlive a test that opens the same directory again.
+        keys: keys::Settings {
+            ahead: 0,
+            ..keys::Settings::default()
+        },
         max_busy: 64,
         journal_bytes,
         commit_interval: std::time::Duration::from_secs(5),

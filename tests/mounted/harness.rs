@@ -16,6 +16,7 @@ pub const KMSFS: &str = env!("CARGO_BIN_EXE_kmsfs");
 pub struct Vault {
     dir: TempDir,
     mounted: bool,
+    environment: Vec<(String, String)>,
 }
 
 impl Vault {
@@ -41,7 +42,11 @@ impl Vault {
         for part in ["backing", "mnt", "state"] {
             fs::create_dir(dir.path().join(part)).unwrap();
         }
-        Some(Self { dir, mounted: false })
+        Some(Self {
+            dir,
+            mounted: false,
+            environment: Vec::new(),
+        })
     }
 
     /// The directory with what is stored.
@@ -64,6 +69,12 @@ impl Vault {
         self.dir.path().join(name)
     }
 
+    /// Sets an environment variable for the program.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(other, _)| other != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// The program with `arguments` and this vault's key store.
     pub fn kmsfs(&self, arguments: &[&str]) -> Output {
         self.command(KMSFS, arguments).output().unwrap()
@@ -74,6 +85,7 @@ impl Vault {
         let mut command = Command::new(program);
         command.args(arguments).env("KMSFS_KEY_STORE", self.key_store());
         command.env("XDG_STATE_HOME", self.aside("state")).stdin(Stdio::null());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

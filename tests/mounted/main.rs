@@ -6,6 +6,7 @@
 //! - `harness`: a volume in a temporary directory, mounted, always unmounted
 //! - `work`: real programs do real work, and find everything again after a remount
 //! - `attacks`: somebody edits the backing
+//! - `cloud`: a volume whose master key is behind Alibaba Cloud's wire; `emulator` is the other end
 //! - `ephemeral`: scratch space, and that nothing of it is left
 //! - `killed`: the daemon is killed at random moments; `ledger` knows what must be there then
 //! - `namespace`: calls that programs seldom make
@@ -16,6 +17,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test fails by panicking.
 
 mod attacks;
+mod cloud;
+mod emulator;
 mod ephemeral;
 mod harness;
 mod killed;

@@ -22,4 +22,4 @@ mod tests;
 pub use error::ContentError;
 pub use file::File;
 pub use holes::Seek;
-pub use size::stored_size;
+pub use size::{stored_key, stored_size};

@@ -1,6 +1,7 @@
 //! What the tests stand on: a volume in a temporary directory, and calls by path.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use tempfile::TempDir;
@@ -8,6 +9,7 @@ use tempfile::TempDir;
 use crate::format::Geometry;
 use crate::fs::types::{Caller, Found, OpenHow, ROOT, RenameHow};
 use crate::fs::{Fs, Result};
+use crate::kms::scripted::ScriptedKms;
 
 /// A volume and a file system that serves it.
 pub struct Bench {
@@ -56,6 +58,24 @@ impl Bench {
     pub fn of(backing: &Path) -> Self {
         let fs = Fs::new(crate::volume::testing::open_with_journal(backing, 1)).unwrap();
         let directory = Directory::Other(backing.to_owned());
+        Self { directory, fs }
+    }
+
+    /// One whose KMS the caller holds.
+    pub fn on(kms: &Arc<ScriptedKms>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        crate::volume::testing::create_on(directory.path(), Geometry::new(4096).unwrap(), kms);
+        let fs = Fs::new(crate::volume::testing::open_on(directory.path(), kms, 0)).unwrap();
+        let directory = Directory::Own(directory);
+        Self { directory, fs }
+    }
+
+    /// The same backing, served by somebody who fetches keys ahead.
+    pub fn ahead(self, kms: &Arc<ScriptedKms>, ahead: usize) -> Self {
+        let Self { directory, fs } = self;
+        fs.volume().store.close().unwrap();
+        drop(fs);
+        let fs = Fs::new(crate::volume::testing::open_on(directory.path(), kms, ahead)).unwrap();
         Self { directory, fs }
     }
 

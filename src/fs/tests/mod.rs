@@ -1,5 +1,6 @@
 //! The file system without a mount: what each call answers, and what is found again by a fresh one.
 
+mod ahead;
 mod bench;
 mod crash;
 mod directories;
