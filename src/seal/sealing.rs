@@ -12,7 +12,7 @@ use super::segments::{DataMap, absent_runs};
 use super::{SealError, Watch};
 use crate::crypto::chunk::ChunkCipher;
 use crate::crypto::head::seal_head;
-use crate::crypto::{FileKeys, Key, VolumeKeys, file_keys, volume_keys};
+use crate::crypto::{FileKeys, VolumeKeys, file_keys, volume_keys};
 use crate::format::head::{Body, Features, Head, INLINE_ENTRY_OFFSET, INLINE_MAX, INLINE_OFFSET};
 use crate::format::wrapped::Slot;
 use crate::format::{DataKeyId, Entry, Geometry, NodeId, PAGE, VolumeId};
@@ -82,7 +82,6 @@ impl Newborn {
         let (volume, node, data_key) = (VolumeId::random(), NodeId::random(), DataKeyId::random());
         let context = EncryptionContext::data_key(volume, data_key);
         let made = kms.generate_data_key(new.master_key, &context)?;
-        let key: &Key = &made.key;
         Ok(Self {
             head: Head {
                 volume,
@@ -97,8 +96,8 @@ impl Newborn {
                 absent: Vec::new(),
             },
             geometry: new.geometry,
-            file: file_keys(key, volume, node),
-            volume: volume_keys(key, volume),
+            file: file_keys(&made.key, volume, node),
+            volume: volume_keys(&made.key, volume),
         })
     }
 

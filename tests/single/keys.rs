@@ -110,3 +110,37 @@ fn a_name_that_is_taken_leaves_no_nameless_key_on(place: &Place) {
     let listed: Value = serde_json::from_str(&place.ok(&["key", "list", "--json"])).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn states_by_alias() {
+    Place::both().iter().for_each(states_by_alias_on);
+}
+
+fn states_by_alias_on(place: &Place) {
+    let key = "alias/Apollo/WorkKey";
+    let state = || described(place, key)["state"].as_str().unwrap().to_owned();
+    for (words, after) in [
+        (&["disable", key][..], "Disabled"),
+        (&["disable", key], "Disabled"),
+        (&["enable", key], "Enabled"),
+        (&["schedule-deletion", key, "--days", "7"], "PendingDeletion"),
+        (&["cancel-deletion", key], "Enabled"),
+    ] {
+        assert_eq!(place.ok(&[&["key"], words].concat()), "");
+        assert_eq!(state(), after, "{words:?}");
+    }
+    place.fails(&["key", "cancel-deletion", key], 15);
+    place.ok(&["key", "schedule-deletion", key]);
+    assert!(described(place, key)["delete_date"].as_str().unwrap().starts_with("20"));
+    place.fails(&["key", "enable", key], 15);
+    place.fails(&["key", "schedule-deletion", key, "--days", "6"], 2);
+    // An alias is moved, and taken away; its key stays.
+    let first = described(place, key)["id"].as_str().unwrap().to_owned();
+    let second = place.ok(&["key", "create"]).trim_end().to_owned();
+    place.ok(&["key", "alias", key, &second]);
+    assert_eq!(described(place, key)["id"], second.as_str());
+    assert!(described(place, &first)["aliases"].as_array().unwrap().is_empty());
+    place.ok(&["key", "alias", key, "--delete"]);
+    place.fails(&["key", "describe", key], 13);
+    assert_eq!(described(place, &second)["state"], "Enabled");
+}
