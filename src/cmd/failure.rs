@@ -140,6 +140,10 @@ impl Failure {
                 let help = "copy it to another place under another name to unseal it as what it is";
                 (Exit::Damaged, help.into())
             }
+            SealError::Guide { line: 1, .. } => {
+                let help = "without --format guide, files are unsealed that `kmsfs seal` has made without it";
+                (Exit::Damaged, help.into())
+            }
             SealError::Interrupted => (Exit::Internal, "start it again; nothing was written".into()),
             _ => (
                 Exit::Damaged,

@@ -48,6 +48,18 @@ fn several_files_need_several_places() {
     place.fails(&["seal"], 2);
     place.fails(&["seal", "a", "--chunk-size", "5000"], 2);
     place.fails(&["unseal", "a", "-o", "x"], 16);
+    // One format for the other.
+    assert!(
+        place
+            .fails(&["unseal", "there/a.sealed", "--format", "guide", "-o", "x"], 16)
+            .contains("--format")
+    );
+    place.ok(&["seal", "a", "--format", "guide"]);
+    assert!(
+        place
+            .fails(&["unseal", "a.cipher", "-o", "x"], 16)
+            .contains("--format guide")
+    );
     // Its name does not end as `seal` names files.
     fs::copy(place.path("there/a.sealed"), place.path("nameless")).unwrap();
     assert!(place.fails(&["unseal", "nameless"], 2).contains("-o"));
