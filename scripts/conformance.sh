@@ -114,6 +114,13 @@ run_fsx() {
   done
 }
 
+run_random() {
+  step "random calls for ${RANDOM_SECONDS:-600} seconds"
+  KMSFS_REQUIRE_FUSE=1 KMSFS_RANDOM_SECONDS=${RANDOM_SECONDS:-600} TMPDIR=$PLAIN \
+    cargo test --locked --quiet --test mounted random_calls_for ||
+    fail "random calls come out otherwise than on ext4" "make a regression_… of what is printed above"
+}
+
 # Each program works in a directory of its own and finds $MOUNT, $PLAIN, $KMSFS and $WORK, a place outside.
 run_program() {
   step "$1"
@@ -132,7 +139,7 @@ run() {
   esac
 }
 
-all() { printf '%s\n' pjdfstest fsx; find "$tests/programs" -name '*.sh' -printf '%f\n' | sed 's/\.sh$//' | sort; }
+all() { printf '%s\n' pjdfstest fsx random; find "$tests/programs" -name '*.sh' -printf '%f\n' | sed 's/\.sh$//' | sort; }
 
 mapfile -t parts < <(all)
 case ${1:-all} in

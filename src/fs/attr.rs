@@ -12,10 +12,6 @@ use super::types::{Attr, Caller, Kind, SetAttr, SetTime};
 use crate::format::NodeId;
 use crate::sys::stat::Stat;
 
-const SETUID: u32 = 0o4000;
-const SETGID: u32 = 0o2000;
-const GROUP_EXECUTE: u32 = 0o010;
-
 /// Whose attributes are asked for; known to the table or not yet.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject {
@@ -110,7 +106,9 @@ impl Fs {
         }
         // Also of a file that nobody has open and whose content is still on its way to its place.
         let content = self.volume.store.peek(inode.node);
-        if set.uid.is_some() || set.gid.is_some() {
+        // A chown(2) that changes neither takes setuid and setgid away too; it comes as a change of nothing.
+        if set.uid.is_some() || set.gid.is_some() || *set == SetAttr::default() {
+            self.drop_capability(&inode)?;
             self.on(&inode, |spot| spot.chown(set.uid, set.gid))?;
         }
         if let Some(permissions) = set.permissions {
@@ -135,35 +133,6 @@ impl Fs {
             Some(content) => content.metadata_changed(),
             None => inode.touch(),
         }
-    }
-
-    /// Takes setuid, setgid and file capabilities from a file whose content `caller` has changed.
-    pub(super) fn drop_privileges(&self, inode: &Inode, caller: &Caller) -> Result<()> {
-        match self.on(inode, |spot| super::xattr::remove_raw(spot, "security.capability")) {
-            Err(error) if !matches!(error.code(), Errno::NODATA | Errno::OPNOTSUPP) => {
-                return Err(error);
-            }
-            _ => {}
-        }
-        if caller.uid == 0 {
-            return Ok(());
-        }
-        self.clear_setid(inode)
-    }
-
-    /// Takes setuid, and setgid where it means execution, as a write by an ordinary user does.
-    pub(super) fn clear_setid(&self, inode: &Inode) -> Result<()> {
-        let stat = self.on(inode, Spot::stat)?;
-        let before = u32::from(stat.permissions);
-        let mut after = before & !SETUID;
-        if before & GROUP_EXECUTE != 0 {
-            after &= !SETGID;
-        }
-        if after != before {
-            self.on(inode, |spot| spot.chmod(after))?;
-            self.touched(inode);
-        }
-        Ok(())
     }
 }
 

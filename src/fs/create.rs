@@ -158,6 +158,8 @@ impl Fs {
 
     fn open_new(&self, ino: u64, file: OwnedFd, how: OpenHow) -> Result<u64> {
         let inode = self.inode(ino)?;
+        // It was made without any.
+        inode.take_capable();
         let mut content = inode.content()?.lock();
         let path = self.stored_path(&inode);
         let open = || Ok((file, path));

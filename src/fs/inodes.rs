@@ -28,6 +28,7 @@ pub struct Inode {
     pub kind: Kind,
     born: AtomicBool,
     touched: AtomicBool,
+    capable: AtomicBool,
     writers: AtomicU32,
     body: Body,
 }
@@ -48,6 +49,7 @@ impl Inode {
             kind: known.kind,
             born: AtomicBool::new(known.born),
             touched: AtomicBool::new(false),
+            capable: AtomicBool::new(known.kind == Kind::File),
             writers: AtomicU32::new(0),
             body: match known.kind {
                 Kind::Directory => Body::Directory(RwLock::default()),
@@ -93,6 +95,16 @@ impl Inode {
     /// Whether there was one; whoever asks tells the content.
     pub fn take_touched(&self) -> bool {
         self.touched.swap(false, Ordering::Relaxed)
+    }
+
+    /// Notes that it may have file capabilities.
+    pub fn set_capable(&self) {
+        self.capable.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it may have some; whoever asks takes them away.
+    pub fn take_capable(&self) -> bool {
+        self.capable.load(Ordering::Relaxed) && self.capable.swap(false, Ordering::Relaxed)
     }
 
     /// Counts a handle that may write.

@@ -18,6 +18,7 @@ mod lookup;
 mod names;
 mod open;
 mod past;
+mod privileges;
 mod promote;
 mod reach;
 mod remove;

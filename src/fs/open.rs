@@ -82,19 +82,20 @@ impl Fs {
         Ok(self.handles.file(handle)?.file.read(offset, len, out)?)
     }
 
-    /// Writes all of `data` at `offset`. `unprivileged` says that the writer is an ordinary user, so that
-    /// setuid and setgid go.
+    /// Writes all of `data` at `offset`. `ordinary` is the writer if it is one whose writing takes setuid and
+    /// setgid away.
     ///
     /// # Errors
     /// As pwrite(2); nothing or a part is written then.
-    pub fn write(&self, handle: u64, offset: u64, data: &[u8], unprivileged: bool) -> Result<()> {
+    pub fn write(&self, handle: u64, offset: u64, data: &[u8], ordinary: Option<&Caller>) -> Result<()> {
         check_end(offset, data.len() as u64)?;
         let handle = self.handles.file(handle)?;
         handle.file.write(offset, data)?;
-        if unprivileged {
-            self.clear_setid(&handle.inode)?;
+        self.drop_capability(&handle.inode)?;
+        match ordinary {
+            Some(writer) => self.clear_setid(&handle.inode, writer),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Makes what was written through any handle of the file durable, with its attributes unless `data_only`.
@@ -133,7 +134,7 @@ impl Fs {
     ///
     /// # Errors
     /// As fallocate(2).
-    pub fn allocate(&self, handle: u64, what: Allocate, offset: u64, len: u64) -> Result<()> {
+    pub fn allocate(&self, handle: u64, what: Allocate, offset: u64, len: u64, caller: &Caller) -> Result<()> {
         let end = check_end(offset, len)?;
         let handle = self.handles.file(handle)?;
         if matches!(what, Allocate::PunchHole | Allocate::ZeroRange { .. }) {
@@ -143,14 +144,14 @@ impl Fs {
         if what == extends || what == (Allocate::Reserve { keep_size: false }) {
             handle.file.extend(end)?;
         }
-        Ok(())
+        self.drop_privileges(&handle.inode, caller)
     }
 
     /// Copies up to `len` bytes from one open file to another (or within one) and says how many.
     ///
     /// # Errors
     /// As copy_file_range(2); `EINVAL` for ranges of one file that overlap.
-    pub fn copy(&self, from: (u64, u64), to: (u64, u64), len: u64) -> Result<u64> {
+    pub fn copy(&self, from: (u64, u64), to: (u64, u64), len: u64, caller: &Caller) -> Result<u64> {
         let (source, target) = (self.handles.file(from.0)?, self.handles.file(to.0)?);
         let len = len.min(source.file.size().saturating_sub(from.1));
         check_end(to.1, len)?;
@@ -176,6 +177,7 @@ impl Fs {
             }
             copied += buffer.len() as u64;
         }
+        self.drop_privileges(&target.inode, caller)?;
         Ok(copied)
     }
 }

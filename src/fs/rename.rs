@@ -139,7 +139,9 @@ impl Fs {
         }
         let target = target.map(|entry| self.condemn(to.folder, entry)).transpose()?;
         match how {
-            RenameHow::Whiteout => self.rename_with_whiteout(from, to, &source, target.as_ref(), guards),
+            RenameHow::Whiteout(caller) => {
+                self.rename_with_whiteout(from, to, &source, target.as_ref(), &caller, guards)
+            }
             _ => self.replace(from, to, &source, target.as_ref(), guards),
         }
     }

@@ -12,11 +12,12 @@ use super::error::Result;
 use super::filesystem::Fs;
 use super::remove::{Folder, Guards};
 use super::rename::{End, Replaced};
-use super::types::ROOT;
+use super::types::{Caller, ROOT};
 use crate::format::NodeId;
 use crate::format::moves::{self, FILE_NAME};
 use crate::format::stored_name::NameFlags;
 use crate::names::{Entry, Label, remove_side};
+use crate::sys::creator::Creator;
 use crate::sys::entries;
 use crate::sys::stat::stat;
 
@@ -89,11 +90,12 @@ impl Fs {
         to: &End<'_>,
         source: &Entry,
         target: Option<&Replaced>,
+        caller: &Caller,
         guards: &mut Guards<'_>,
     ) -> Result<()> {
         self.before_leaving(from.folder, source)?;
         let root = self.folder(ROOT)?;
-        let made = self.make_whiteout(&root)?;
+        let made = self.make_whiteout(&root, caller)?;
         let moved = self.placed(source, to, target.map(|target| &target.entry))?;
         let left = self
             .placed(&made, from, Some(source))
@@ -123,8 +125,11 @@ impl Fs {
         Ok(())
     }
 
-    fn make_whiteout(&self, root: &Folder) -> Result<Entry> {
-        let make = || entries::make_node(&root.open, WHITEOUT, FileType::CharacterDevice, Mode::empty(), 0);
+    fn make_whiteout(&self, root: &Folder, caller: &Caller) -> Result<Entry> {
+        let make = || {
+            let _creator = Creator::enter(caller.uid, caller.gid, 0)?;
+            entries::make_node(&root.open, WHITEOUT, FileType::CharacterDevice, Mode::empty(), 0)
+        };
         match make() {
             // A crash or a failure has left it.
             Err(Errno::EXIST) => {

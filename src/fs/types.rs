@@ -106,8 +106,8 @@ pub enum RenameHow {
     NoReplace,
     /// Swap the two.
     Exchange,
-    /// Replace it, and leave a whiteout (for overlay file systems) at the old name.
-    Whiteout,
+    /// Replace it, and leave a whiteout (for overlay file systems) at the old name, made by this caller.
+    Whiteout(Caller),
 }
 
 /// What is done to a range of a file.

@@ -5,6 +5,13 @@
 //! user.kmsfs.long.base64url( tag 16 )        when that is too long, value: length 2 ‖ sealed plain name ‖ sealed value
 //! ```
 //!
+//! File capabilities go by another name, because the backing's kernel takes them from a file that is written to, and
+//! the journal's copying writes:
+//!
+//! ```text
+//! trusted.kmsfs.capability                                        value: that of security.capability
+//! ```
+//!
 //! Names are sealed deterministically, so the backing itself finds an attribute, and answers `EEXIST` and `ENODATA`.
 
 use data_encoding::BASE64URL_NOPAD;
@@ -16,6 +23,7 @@ use super::error::{FsError, Result};
 use super::filesystem::Fs;
 use super::inodes::Inode;
 use super::spot::Spot;
+use super::types::Caller;
 use crate::crypto::Tampered;
 use crate::crypto::values::{OVERHEAD, Purpose, open_value, seal_value};
 use crate::format::NodeId;
@@ -24,26 +32,35 @@ use crate::format::entry::{NONCE_LEN, TAG_LEN};
 const USER: &[u8] = b"user.";
 const SHORT: &str = "user.kmsfs.";
 const LONG: &str = "user.kmsfs.long.";
+const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
+const CAPABILITY: &[u8] = b"security.capability";
+/// What file capabilities are called in the backing.
+pub const STORED_CAPABILITY: &str = "trusted.kmsfs.capability";
+/// Names that only kmsfs itself uses.
+const RESERVED: &[u8] = b"trusted.kmsfs.";
 /// Most bytes of a name, as Linux has it.
 const NAME_MAX: usize = 255;
 /// Most bytes of a value, as Linux has it.
 const VALUE_MAX: usize = 65536;
 
 /// Who answers for an attribute.
-enum Keeper {
+enum Keeper<'a> {
     /// kmsfs seals it.
     Sealed,
-    /// The backing has it as it is.
-    Backing,
+    /// The backing has it as it is, by this name.
+    Backing(&'a [u8]),
 }
 
-fn keeper(name: &[u8]) -> Result<Keeper> {
+fn keeper(name: &[u8]) -> Result<Keeper<'_>> {
     if name.starts_with(USER) {
         return Ok(Keeper::Sealed);
     }
+    if name == CAPABILITY {
+        return Ok(Keeper::Backing(STORED_CAPABILITY.as_bytes()));
+    }
     let passed: [&[u8]; 3] = [b"security.", b"trusted.", b"system.posix_acl_"];
-    match passed.iter().any(|prefix| name.starts_with(prefix)) {
-        true => Ok(Keeper::Backing),
+    match passed.iter().any(|prefix| name.starts_with(prefix)) && !name.starts_with(RESERVED) {
+        true => Ok(Keeper::Backing(name)),
         false => Err(FsError::errno(Errno::OPNOTSUPP)),
     }
 }
@@ -78,7 +95,7 @@ impl Fs {
     /// As getxattr(2): `ENODATA` when there is none; `EIO` when it is not what was written.
     pub fn get_xattr(&self, ino: u64, name: &[u8]) -> Result<Vec<u8>> {
         let inode = self.inode(ino)?;
-        if let Keeper::Backing = keeper(name)? {
+        if let Keeper::Backing(name) = keeper(name)? {
             return self.on(&inode, |spot| get_raw(spot, name));
         }
         let stored = self.stored_attr(inode.node, name)?;
@@ -95,16 +112,27 @@ impl Fs {
         opened.map_err(|_| FsError::damaged(format!("an attribute of node {} does not open", inode.node)))
     }
 
+    /// Whether setting `name` must come after what was written to `ino` before, because a write takes it away.
+    #[must_use]
+    pub fn is_lost_by_writing(&self, ino: u64, name: &[u8]) -> bool {
+        name == CAPABILITY && self.inodes.peek(ino).is_some_and(|inode| inode.has_writers())
+    }
+
     /// Sets the attribute `name`.
     ///
     /// # Errors
     /// As setxattr(2).
-    pub fn set_xattr(&self, ino: u64, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
+    pub fn set_xattr(&self, ino: u64, name: &[u8], value: &[u8], flags: u32, caller: &Caller) -> Result<()> {
         self.writable()?;
         let inode = self.inode(ino)?;
         let flags = XattrFlags::from_bits(flags).ok_or(FsError::errno(Errno::INVAL))?;
-        if let Keeper::Backing = keeper(name)? {
-            self.on(&inode, |spot| set_raw(spot, name, value, flags))?;
+        if let Keeper::Backing(stored) = keeper(name)? {
+            self.on(&inode, |spot| set_raw(spot, stored, value, flags))?;
+            match name {
+                CAPABILITY => inode.set_capable(),
+                ACCESS_ACL => self.clear_setgid_of_others(&inode, caller)?,
+                _ => {}
+            }
             self.touched(&inode);
             return Ok(());
         }
@@ -130,7 +158,7 @@ impl Fs {
     pub fn remove_xattr(&self, ino: u64, name: &[u8]) -> Result<()> {
         self.writable()?;
         let inode = self.inode(ino)?;
-        if let Keeper::Backing = keeper(name)? {
+        if let Keeper::Backing(name) = keeper(name)? {
             let name = std::str::from_utf8(name).map_err(|_| FsError::errno(Errno::NODATA))?;
             self.on(&inode, |spot| remove_raw(spot, name))?;
             self.touched(&inode);
@@ -162,7 +190,12 @@ impl Fs {
     /// What the stored attribute `name` is called; `None` for one that is not the volume's.
     fn plain_attr(&self, inode: &Inode, name: &[u8]) -> Result<Option<Vec<u8>>> {
         if !name.starts_with(USER) {
-            return Ok(Some(name.to_vec()));
+            return Ok(match name {
+                name if name == STORED_CAPABILITY.as_bytes() => Some(CAPABILITY.to_vec()),
+                // One that somebody set in the backing.
+                CAPABILITY => None,
+                name => Some(name.to_vec()),
+            });
         }
         let sealed = if name.starts_with(LONG.as_bytes()) {
             let value = self.on(inode, |spot| get_raw(spot, name))?;

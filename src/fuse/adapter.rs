@@ -206,7 +206,7 @@ impl Filesystem for Adapter {
 
     fn rename(
         &self,
-        _req: &Request,
+        req: &Request,
         parent: INodeNo,
         name: &OsStr,
         newparent: INodeNo,
@@ -214,7 +214,7 @@ impl Filesystem for Adapter {
         flags: fuser::RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let how = match rename_how(flags) {
+        let how = match rename_how(flags, caller(req, 0)) {
             Ok(how) => how,
             Err(errno) => return reply.error(errno),
         };
@@ -284,7 +284,7 @@ impl Filesystem for Adapter {
 
     fn write(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -294,6 +294,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        let caller = caller(req, 0);
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         // A request is 1 MiB at most.
         #[allow(clippy::cast_possible_truncation)]
@@ -301,7 +302,7 @@ impl Filesystem for Adapter {
         answer!(
             reply,
             "write",
-            self.fs.write(fh.0, offset, data, kill),
+            self.fs.write(fh.0, offset, data, kill.then_some(&caller)),
             |reply: ReplyWrite, ()| {
                 reply.written(len);
             }
@@ -416,7 +417,7 @@ impl Filesystem for Adapter {
 
     fn setxattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -424,8 +425,18 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        let set = || self.fs.set_xattr(ino.0, name.as_bytes(), value, flags.cast_unsigned());
-        answer!(reply, "setxattr", set(), done);
+        let caller = caller(req, 0);
+        let (name, flags) = (name.as_bytes(), flags.cast_unsigned());
+        if !self.fs.is_lost_by_writing(ino.0, name) {
+            let set = || self.fs.set_xattr(ino.0, name, value, flags, &caller);
+            return answer!(reply, "setxattr", set(), done);
+        }
+        // What the kernel holds back was written before this.
+        let (fs, name, value) = (self.fs.clone(), name.to_vec(), value.to_vec());
+        self.flusher.after_writeback(ino, move || {
+            let set = || fs.set_xattr(ino.0, &name, &value, flags, &caller);
+            answer!(reply, "setxattr", set(), done);
+        });
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
@@ -452,7 +463,7 @@ impl Filesystem for Adapter {
 
     fn fallocate(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -467,7 +478,9 @@ impl Filesystem for Adapter {
             libc::FALLOC_FL_ZERO_RANGE => Allocate::ZeroRange { keep_size },
             _ => return reply.error(Errno::EOPNOTSUPP),
         };
-        answer!(reply, "fallocate", self.fs.allocate(fh.0, mode, offset, length), done);
+        let caller = caller(req, 0);
+        let allocate = || self.fs.allocate(fh.0, mode, offset, length, &caller);
+        answer!(reply, "fallocate", allocate(), done);
         self.written(ino);
     }
 
@@ -495,7 +508,7 @@ impl Filesystem for Adapter {
 
     fn copy_file_range(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino_in: INodeNo,
         fh_in: FileHandle,
         offset_in: u64,
@@ -508,7 +521,9 @@ impl Filesystem for Adapter {
     ) {
         // The answer has 32 bits.
         let len = len.min(1 << 30);
-        let copy = || self.fs.copy((fh_in.0, offset_in), (fh_out.0, offset_out), len);
+        let caller = caller(req, 0);
+        let (from, to) = ((fh_in.0, offset_in), (fh_out.0, offset_out));
+        let copy = || self.fs.copy(from, to, len, &caller);
         #[allow(clippy::cast_possible_truncation)]
         {
             answer!(reply, "copy_file_range", copy(), |reply: ReplyWrite, copied: u64| {

@@ -131,14 +131,14 @@ pub fn caller(request: &Request, umask: u32) -> Caller {
     }
 }
 
-pub fn rename_how(flags: fuser::RenameFlags) -> Result<RenameHow, Errno> {
+pub fn rename_how(flags: fuser::RenameFlags, caller: Caller) -> Result<RenameHow, Errno> {
     use fuser::RenameFlags as Flags;
     let (no_replace, exchange) = (Flags::RENAME_NOREPLACE, Flags::RENAME_EXCHANGE);
     match flags {
         flags if flags.is_empty() => Ok(RenameHow::Replace),
         flags if flags == no_replace => Ok(RenameHow::NoReplace),
         flags if flags == exchange => Ok(RenameHow::Exchange),
-        flags if flags == Flags::RENAME_WHITEOUT => Ok(RenameHow::Whiteout),
+        flags if flags == Flags::RENAME_WHITEOUT => Ok(RenameHow::Whiteout(caller)),
         _ => Err(Errno::EINVAL),
     }
 }

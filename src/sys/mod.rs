@@ -4,6 +4,7 @@ pub mod beneath;
 pub mod creator;
 pub mod entries;
 pub mod fence;
+pub mod groups;
 pub mod limits;
 pub mod memory;
 pub mod open;

@@ -158,6 +158,12 @@ impl Vault {
         self.mount();
     }
 
+    /// Whether the mount table has it.
+    pub fn is_mounted(&self) -> bool {
+        let table = fs::read_to_string("/proc/self/mounts").unwrap();
+        table.contains(&format!(" {} ", self.plain().to_str().unwrap()))
+    }
+
     /// Runs a shell script in the plain directory; it must succeed. `$V` is a place beside it.
     pub fn sh(&self, script: &str) -> String {
         self.sh_in(&self.plain(), script)

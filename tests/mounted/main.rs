@@ -12,12 +12,14 @@
 //! - `namespace`: calls that programs seldom make
 //! - `service`: the daemon as systemd, mount(8) and signals see it, and what is left of one that died
 //! - `single`: files of a backing, unsealed without the mount
+//! - `differential`: random calls, compared with a plain directory
 //! - `sample`: volumes of every released format still open
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test fails by panicking.
 
 mod attacks;
 mod cloud;
+mod differential;
 mod emulator;
 mod ephemeral;
 mod harness;

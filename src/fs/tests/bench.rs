@@ -110,7 +110,7 @@ impl Bench {
             ..OpenHow::default()
         };
         let (found, handle) = self.fs.create(parent, name.as_bytes(), 0o644, how, &caller()).unwrap();
-        self.fs.write(handle, 0, content.as_bytes(), false).unwrap();
+        self.fs.write(handle, 0, content.as_bytes(), None).unwrap();
         self.fs.sync(handle, false).unwrap();
         self.fs.release(handle);
         found.attr.ino

@@ -172,7 +172,7 @@ impl World {
                 self.bench.fs.promote();
                 Ok(())
             }
-            (18, Some(id)) => self.rename(&spot, id, RenameHow::Whiteout),
+            (18, Some(id)) => self.rename(&spot, id, RenameHow::Whiteout(caller())),
             (19, Some(id)) => self.save(&spot, id),
             (20, _) => {
                 self.bench.fs.forget_names();
@@ -204,7 +204,7 @@ impl World {
                     ..OpenHow::default()
                 };
                 let (found, handle) = fs.create(parent, name, 0o644, how, &caller()).unwrap();
-                fs.write(handle, 0, tag.as_bytes(), false).unwrap();
+                fs.write(handle, 0, tag.as_bytes(), None).unwrap();
                 fs.release(handle);
                 found
             }
@@ -303,7 +303,7 @@ impl World {
         self.set(to, Some(id));
         match (how, replaced) {
             (RenameHow::Exchange, Some(other)) => self.set(from, Some(other)),
-            (RenameHow::Whiteout, _) => self.left_whiteout(from),
+            (RenameHow::Whiteout(_), _) => self.left_whiteout(from),
             _ => self.set(from, None),
         }
         if let Some(other) = replaced.filter(|_| !exchange) {

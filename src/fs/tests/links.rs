@@ -16,7 +16,7 @@ fn an_unlinked_file_lives_while_somebody_knows_it() {
     let mut bytes = Vec::new();
     bench.fs.read(handle, 0, 100, &mut bytes).unwrap();
     assert_eq!(bytes, b"content");
-    bench.fs.write(handle, 7, b" more", false).unwrap();
+    bench.fs.write(handle, 7, b" more", None).unwrap();
     let set = SetAttr {
         permissions: Some(0o600),
         ..SetAttr::default()
@@ -31,7 +31,7 @@ fn an_unlinked_file_lives_while_somebody_knows_it() {
         ..SetAttr::default()
     };
     assert_eq!(bench.fs.set_attr(ino, &set, &caller()).unwrap().modified.seconds, -5);
-    bench.fs.set_xattr(ino, b"user.a", b"b", 0).unwrap();
+    bench.fs.set_xattr(ino, b"user.a", b"b", 0, &caller()).unwrap();
     assert_eq!(bench.fs.get_xattr(ino, b"user.a").unwrap(), b"b");
     assert_eq!(errno(bench.fs.link(ino, ROOT, b"again")), Errno::NOENT);
     assert_eq!(bench.fs.get_attr(ino).unwrap().size, 12);

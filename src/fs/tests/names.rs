@@ -69,7 +69,9 @@ fn an_exchange_swaps_and_a_whiteout_stays() {
     let below = bench.find(ROOT, "one").unwrap().attr.ino;
     assert_eq!(bench.text(below, "two").unwrap(), "1");
     if rustix::process::geteuid().is_root() {
-        bench.rename((below, "two"), (ROOT, "three"), Whiteout).unwrap();
+        bench
+            .rename((below, "two"), (ROOT, "three"), Whiteout(caller()))
+            .unwrap();
         let left = bench.find(below, "two").unwrap().attr;
         assert_eq!((left.kind, left.special), (Kind::CharDevice, (0, 0)));
         assert_eq!(bench.text(ROOT, "three").unwrap(), "1");
