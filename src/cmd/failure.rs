@@ -115,7 +115,7 @@ impl Failure {
             SealError::Input { source, .. } | SealError::Output(source) => return by(source),
             SealError::Place(place) => return by(&place.source),
             SealError::Malformed(FormatError::Newer { .. }) => (Exit::NewerFormat, "use a newer kmsfs".into()),
-            SealError::Malformed(FormatError::Magic { .. }) => {
+            SealError::Malformed(FormatError::Magic { .. } | FormatError::Short { .. }) => {
                 let help =
                     "name a file that `kmsfs seal` has made, or one of a volume; --format guide is for the guide's";
                 (Exit::Damaged, help.into())
