@@ -13,6 +13,7 @@
 //! - `service`: the daemon as systemd, mount(8) and signals see it, and what is left of one that died
 //! - `single`: files of a backing, unsealed without the mount
 //! - `differential`: random calls, compared with a plain directory
+//! - `user`: an ordinary user, without privileges
 //! - `sample`: volumes of every released format still open
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test fails by panicking.
@@ -29,4 +30,5 @@ mod namespace;
 mod sample;
 mod service;
 mod single;
+mod user;
 mod work;
