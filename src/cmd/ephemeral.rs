@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::engine::Origin;
 use super::spool::Spool;
-use super::{Failure, dead, keystore};
+use super::{Failure, dead, fence};
 use crate::config::MountSettings;
 use crate::format::Geometry;
 use crate::format::descriptor::{KmsKind, Overwrite};
@@ -20,7 +20,7 @@ const CHUNK: u32 = 4096;
 /// Its directory cannot be made.
 pub fn origin(settings: &MountSettings) -> Result<Origin, Failure> {
     let (location, point) = (&settings.backing, &settings.mountpoint);
-    keystore::keep_out_of_dumps();
+    fence::keep_out_of_dumps();
     // What it held cannot be read any more; what it hides is what is looked at next.
     dead::clear(point)?;
     let like = rustix::fs::stat(point).map_err(|errno| Failure::io("looking at", point, &errno.into()))?;

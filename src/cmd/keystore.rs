@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Failure, passphrase};
+use super::{Failure, fence, passphrase};
 use crate::config::KmsSettings;
 use crate::kms::local::{LocalStore, Root};
 use crate::kms::{KmsError, KmsService, NewKey};
@@ -18,15 +18,8 @@ pub fn open(settings: &KmsSettings) -> Result<LocalStore, Failure> {
     let root = root(settings)?;
     // After the passphrase is read: an inherited descriptor can be opened again only by a process that may be
     // looked into.
-    keep_out_of_dumps();
+    fence::keep_out_of_dumps();
     Ok(LocalStore::open(&settings.key_store, &root)?)
-}
-
-/// Keeps the memory of this process, which is about to hold keys, out of core dumps.
-pub fn keep_out_of_dumps() {
-    if let Err(errno) = crate::sys::memory::harden_process() {
-        tracing::warn!("the memory of this process is not kept out of core dumps: {errno}");
-    }
 }
 
 /// Opens the key store, or makes it if it is not there.

@@ -8,7 +8,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::log::{self, Target};
-use super::{Exit, Failure, keystore, out};
+use super::{Exit, Failure, fence, keystore, out};
 use crate::cli::{KmsArgs, KmsCommand, KmsName, KmsOptions, KmsServeArgs};
 use crate::config::{KmsSettings, Sources};
 use crate::kms::emulator::{AccessKeyError, AccessKeys, Emulator, Listeners};
@@ -33,9 +33,7 @@ fn serve(args: KmsServeArgs, sources: &Sources) -> Result<(), Failure> {
     let settings = KmsSettings::resolve(options, sources)?;
     let store = keystore::open_or_create(&settings)?;
     let keys = access_keys(args.access_keys.as_deref(), &settings.key_store)?;
-    if let Err(errno) = crate::sys::memory::harden_process() {
-        tracing::warn!("the memory of this process is not kept out of core dumps: {errno}");
-    }
+    fence::keep_out_of_dumps();
     let listeners = Listeners::bind(args.listen, args.admin).map_err(|(address, error)| {
         let what = format!("{address} cannot be listened on: {}", super::failure::reason(&error));
         Failure::new(Exit::Busy, what, "choose another port; 0 takes one that is free")

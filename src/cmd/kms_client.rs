@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Exit, Failure, keystore};
+use super::{Exit, Failure, fence, keystore};
 use crate::cli::VolumeOptions;
 use crate::config::{CloudSettings, KmsSettings, Sources};
 use crate::format::descriptor::{Descriptor, KmsKind};
@@ -137,9 +137,7 @@ fn client_settings(cloud: &CloudSettings) -> Settings {
 }
 
 fn cloud(settings: Settings) -> Result<Arc<dyn KmsService>, Failure> {
-    if let Err(errno) = crate::sys::memory::harden_process() {
-        tracing::warn!("the memory of this process is not kept out of core dumps: {errno}");
-    }
+    fence::keep_out_of_dumps();
     let environment = Arc::new(|name: &str| std::env::var_os(name));
     Ok(Arc::new(AlibabaKms::new(settings, environment)?))
 }

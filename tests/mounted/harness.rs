@@ -85,6 +85,7 @@ impl Vault {
         let mut command = Command::new(program);
         command.args(arguments).env("KMSFS_KEY_STORE", self.key_store());
         command.env("XDG_STATE_HOME", self.aside("state")).stdin(Stdio::null());
+        command.env("KMSFS_RUNTIME_DIR", self.aside("run"));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -67,6 +68,48 @@ echo text >s/a
 "$kmsfs" umount s
 [ -z "$(ls -A s)" ]
 "#;
+
+/// Asks the control socket for the status, and prints what comes back.
+const ASK: &str = "import socket, sys
+peer = socket.socket(socket.AF_UNIX)
+peer.connect(sys.argv[1])
+try:
+    peer.sendall(b'{\"op\":\"status\"}\\n')
+    print(peer.makefile().read() or 'hung up')
+except (ConnectionResetError, BrokenPipeError):
+    print('hung up')
+";
+
+#[test]
+fn a_stranger_gets_no_answer_even_from_a_socket_that_is_open_to_him() {
+    let Some(mut vault) = Vault::unmounted() else { return };
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("passed over: only root can become somebody else");
+        return;
+    }
+    vault.run(&["init", vault.backing().to_str().unwrap()]);
+    vault.mount();
+    // As if somebody had loosened every mode on the way.
+    let open = |path: &Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    open(&vault.aside(""), 0o711);
+    open(&vault.aside("run"), 0o755);
+    let mut files = fs::read_dir(vault.aside("run"))
+        .unwrap()
+        .flatten()
+        .map(|file| file.path());
+    let socket = files
+        .find(|path| path.extension().is_some_and(|suffix| suffix == "sock"))
+        .unwrap();
+    open(&socket, 0o666);
+    let ask = |uid: u32| {
+        let mut command = Command::new("python3");
+        command.args(["-c", ASK]).arg(&socket);
+        String::from_utf8(command.uid(uid).output().unwrap().stdout).unwrap()
+    };
+    assert!(ask(0).contains("mountpoint"));
+    assert_eq!(ask(65534).trim(), "hung up", "a stranger is answered");
+    vault.umount();
+}
 
 #[test]
 fn an_ordinary_user_mounts_is_signalled_crashes_and_leaves() {
