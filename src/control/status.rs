@@ -26,6 +26,9 @@ pub struct Status {
     pub reason: Option<String>,
     /// The key management service.
     pub kms: KmsStatus,
+    /// How the master key is watched.
+    #[serde(default)]
+    pub revocation: RevocationStatus,
     /// Data keys in memory.
     pub keys: KeyStatus,
     /// The journal.
@@ -56,13 +59,34 @@ pub struct KmsStatus {
     pub calls: u64,
     /// Those that failed.
     pub failures: u64,
+    /// How long all of them together took.
+    #[serde(default)]
+    pub seconds: f64,
+}
+
+/// How the master key is watched, so that the volume goes dark when it is withdrawn.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RevocationStatus {
+    /// From one check to the next.
+    pub check_seconds: f64,
+    /// How long the volume is served without contact; none: without end.
+    pub grace_seconds: Option<f64>,
+    /// When the KMS last gave the volume key.
+    pub last_contact: String,
+    /// When it is asked for it next.
+    pub next_check: String,
+    /// What went wrong since the last contact.
+    pub trouble: Option<String>,
 }
 
 /// Data keys in memory.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct KeyStatus {
-    /// How many there are.
+    /// How many of closed files there are.
     pub cached: u64,
+    /// Files that are open, and hold theirs.
+    #[serde(default)]
+    pub open_files: u64,
     /// How many there may be.
     pub capacity: u64,
     /// How long one stays after the last contact.
@@ -126,6 +150,7 @@ mod tests {
             "pid",
             "read_only",
             "reason",
+            "revocation",
             "since",
             "state",
             "version",

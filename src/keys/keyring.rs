@@ -21,7 +21,7 @@ use super::source::{NewKey, Source};
 use super::{KeyError, sweeper};
 use crate::crypto::{FileKeys, Key, VolumeKeys, file_keys, volume_keys};
 use crate::format::{DataKeyId, NodeId, VolumeId, WrappedKey};
-use crate::kms::{Kms, SystemClock};
+use crate::kms::{Clock, Kms, SystemClock};
 
 /// The keyring of a mounted volume. It owns threads: make it after the last fork.
 pub struct Keyring {
@@ -46,6 +46,8 @@ pub(super) struct State {
     pub(super) locked: bool,
     /// Counts the locks. What was begun in one epoch is not finished in another.
     pub(super) epoch: u64,
+    /// When a check of the volume key was begun that the KMS granted.
+    pub(super) contact: Duration,
     pub(super) cache: Cache,
     pub(super) live: HashMap<(NodeId, DataKeyId), Weak<FileKeySlot>>,
     pub(super) flights: HashMap<DataKeyId, Arc<Flight>>,
@@ -99,6 +101,7 @@ impl Keyring {
         settings: Settings,
     ) -> Keyring {
         let keys = volume_keys(volume_key, source.volume);
+        let contact = source.clock.uptime();
         let pool = PoolSettings {
             size: settings.pool,
             workers: settings.concurrency,
@@ -109,6 +112,7 @@ impl Keyring {
         let state = State {
             locked: false,
             epoch: 0,
+            contact,
             cache: Cache::new(settings.capacity, settings.ttl),
             live: HashMap::new(),
             flights: HashMap::new(),
@@ -215,6 +219,12 @@ impl Keyring {
         }
     }
 
+    /// The clock of the keyring's times.
+    #[must_use]
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.inner.source.clock)
+    }
+
     /// From now on also accepts keys that `master_key` wraps, as during a rotation.
     pub fn allow(&self, master_key: String) {
         self.inner.source.allow(master_key);
@@ -235,7 +245,7 @@ impl Keyring {
     #[must_use]
     pub fn status(&self) -> KeyringStatus {
         let inner = &*self.inner;
-        let (kms_calls, kms_failures, last_contact) = inner.source.counters();
+        let source = inner.source.counters();
         let pool = inner.pool.len();
         let state = inner.state.lock();
         KeyringStatus {
@@ -244,9 +254,10 @@ impl Keyring {
             open_files: state.live.values().filter(|slot| slot.strong_count() > 0).count(),
             hits: inner.hits.load(Ordering::Relaxed),
             misses: inner.misses.load(Ordering::Relaxed),
-            kms_calls,
-            kms_failures,
-            last_contact,
+            kms_calls: source.calls,
+            kms_failures: source.failures,
+            kms_time: source.time,
+            last_contact: source.last_contact,
             pool,
             memory_locked: crate::sys::memory::locked(),
         }
@@ -288,9 +299,10 @@ impl Inner {
         let mut state = self.state.lock();
         state.check_unlocked()?;
         let open = state.live.get(&(node, id)).and_then(Weak::upgrade);
+        // What is open anyway counts as given whenever the KMS gives the volume key: one master key wraps both.
         let fresh = |slot: &Arc<FileKeySlot>| {
             slot.contact()
-                .is_some_and(|contact| is_fresh(contact, now, self.settings.ttl))
+                .is_some_and(|contact| is_fresh(contact.max(state.contact), now, self.settings.ttl))
         };
         let way = if let Some(slot) = open.filter(fresh) {
             Way::Open(slot)
@@ -354,6 +366,12 @@ impl Inner {
         let slot = Arc::new(FileKeySlot::new(node, id, wrapped.clone(), keys, held.contact));
         state.live.insert((node, id), Arc::downgrade(&slot));
         Ok(slot)
+    }
+
+    /// Notes that the KMS, asked at `asked`, has given the volume key.
+    pub(super) fn contacted(&self, asked: Duration) {
+        let mut state = self.state.lock();
+        state.contact = state.contact.max(asked);
     }
 
     pub(super) fn sweep(&self) {

@@ -18,7 +18,7 @@ use crate::format::{DataKeyId, WrappedKey};
 use crate::kms::{KmsError, Remedy};
 
 /// How long a lock waits for uses of keys that have begun before it.
-const LAST_USES: Duration = Duration::from_secs(5);
+const LAST_USES: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// What became of the files that were open when the volume was unlocked.
@@ -35,7 +35,7 @@ type Keys = HashMap<DataKeyId, Held>;
 
 impl Keyring {
     /// Wipes every key: of open files, cache, pool and volume. Uses that have begun may end first; `true` says
-    /// that all have, `false` that one still goes on after five seconds and its keys will be wiped at its end.
+    /// that all have, `false` that one still goes on after a second and its keys will be wiped at its end.
     pub fn lock(&self) -> bool {
         let inner = &*self.inner;
         let dying = inner.take_everything();
@@ -58,6 +58,7 @@ impl Keyring {
     /// [`KeyError`], and then all stays locked; `Locked` when it was locked again meanwhile.
     pub fn unlock(&self) -> Result<Unlocked, KeyError> {
         let inner = &*self.inner;
+        let asked = inner.source.clock.uptime();
         let (epoch, slots) = {
             let state = inner.state.lock();
             if !state.locked {
@@ -71,6 +72,7 @@ impl Keyring {
         let keys = inner.fetch_volume_keys(epoch)?;
         let (held, failed) = inner.fetch_all(epoch, &slots)?;
         let refilled = inner.open_up(epoch, keys, &slots, &held)?;
+        inner.contacted(asked);
         Ok(Unlocked { refilled, failed })
     }
 }
@@ -95,13 +97,23 @@ impl Inner {
     }
 
     fn fetch_volume_keys(&self, epoch: u64) -> Result<Arc<VolumeKeys>, KeyError> {
-        let key = self.source.unwrap_volume_key(&self.wrapped_volume_key)?;
-        let keys = Arc::new(volume_keys(&key, self.source.volume));
-        if fingerprint(&keys) != self.fingerprint {
-            return Err(KmsError::new("Kms.WrongKey", "the KMS gave another volume key than before").into());
-        }
+        let keys = Arc::new(self.ask_for_volume_keys()?);
         self.track(epoch, &keys)?;
         Ok(keys)
+    }
+
+    /// Asks the KMS for the volume key, as at mounting, and wipes it at once: whether it may still be used.
+    pub(super) fn check_volume_key(&self) -> Result<(), KeyError> {
+        self.ask_for_volume_keys().map(drop)
+    }
+
+    fn ask_for_volume_keys(&self) -> Result<VolumeKeys, KeyError> {
+        let key = self.source.unwrap_volume_key(&self.wrapped_volume_key)?;
+        let keys = volume_keys(&key, self.source.volume);
+        match fingerprint(&keys) == self.fingerprint {
+            true => Ok(keys),
+            false => Err(KmsError::new("Kms.WrongKey", "the KMS gave another volume key than before").into()),
+        }
     }
 
     /// Has the next lock wait for the end of `key`; refused if that lock has been.

@@ -65,6 +65,8 @@ pub struct KeyringStatus {
     pub kms_calls: u64,
     /// Those of them that failed.
     pub kms_failures: u64,
+    /// How long all calls together took.
+    pub kms_time: Duration,
     /// When the KMS last answered with a key, in seconds since 1970.
     pub last_contact: Option<i64>,
     /// Data keys waiting for new files.

@@ -2,9 +2,9 @@
 //! checked. Whoever calls holds no guard.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 
@@ -33,7 +33,19 @@ pub(super) struct Source {
     allowed: RwLock<HashSet<String>>,
     calls: AtomicU64,
     failures: AtomicU64,
+    nanoseconds: AtomicU64,
     last_contact: AtomicI64,
+    refusal: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+/// What is counted of the calls.
+pub(super) struct Counters {
+    pub calls: u64,
+    pub failures: u64,
+    /// How long all of them together took.
+    pub time: Duration,
+    /// When the last one succeeded, in seconds since 1970.
+    pub last_contact: Option<i64>,
 }
 
 impl Source {
@@ -53,7 +65,9 @@ impl Source {
             allowed: RwLock::new(allowed),
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            nanoseconds: AtomicU64::new(0),
             last_contact: AtomicI64::new(NEVER),
+            refusal: OnceLock::new(),
         }
     }
 
@@ -75,7 +89,7 @@ impl Source {
         let id = DataKeyId::random();
         let context = EncryptionContext::data_key(self.volume, id);
         let contact = self.clock.uptime();
-        let made = self.counted(self.kms.generate_data_key(&self.master_key, &context))?;
+        let made = self.counted(|| self.kms.generate_data_key(&self.master_key, &context))?;
         self.check_allowed(&made.wrapped)?;
         if Slot::new(&made.wrapped).is_err() {
             let message = "the wrapped data key is longer than a file has room for";
@@ -94,7 +108,7 @@ impl Source {
         self.check_allowed(wrapped)?;
         let contact = self.clock.uptime();
         let context = EncryptionContext::data_key(self.volume, id);
-        let key = self.counted(self.kms.decrypt(wrapped, &context))?;
+        let key = self.counted(|| self.kms.decrypt(wrapped, &context))?;
         Ok((key, contact))
     }
 
@@ -102,7 +116,7 @@ impl Source {
     pub(super) fn unwrap_volume_key(&self, wrapped: &WrappedKey) -> Result<Key, KeyError> {
         self.check_allowed(wrapped)?;
         let context = EncryptionContext::volume_key(self.volume);
-        self.counted(self.kms.decrypt(wrapped, &context))
+        self.counted(|| self.kms.decrypt(wrapped, &context))
     }
 
     /// Tells the KMS that the volume was locked.
@@ -110,25 +124,37 @@ impl Source {
         self.kms.volume_locked();
     }
 
-    fn counted<T>(&self, outcome: Result<T, KmsError>) -> Result<T, KeyError> {
+    /// Has `refused` called whenever the KMS answers that a key may not be used.
+    pub(super) fn on_refusal(&self, refused: Box<dyn Fn() + Send + Sync>) {
+        // A second watcher of one keyring would be a mistake; the first one stays.
+        let _ = self.refusal.set(refused);
+    }
+
+    fn counted<T>(&self, call: impl FnOnce() -> Result<T, KmsError>) -> Result<T, KeyError> {
+        let begin = Instant::now();
+        let outcome = call();
+        let took = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.fetch_add(took, Ordering::Relaxed);
         self.calls.fetch_add(1, Ordering::Relaxed);
         match &outcome {
             Ok(_) => self.last_contact.store(self.clock.unix(), Ordering::Relaxed),
-            Err(_) => {
+            Err(error) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
+                if let Some(refused) = self.refusal.get().filter(|_| error.remedy().is_withdrawal()) {
+                    refused();
+                }
             }
         }
         Ok(outcome?)
     }
 
-    /// Calls, those that failed, and when the last one succeeded.
-    pub(super) fn counters(&self) -> (u64, u64, Option<i64>) {
+    pub(super) fn counters(&self) -> Counters {
         let last = self.last_contact.load(Ordering::Relaxed);
-        let calls = self.calls.load(Ordering::Relaxed);
-        (
-            calls,
-            self.failures.load(Ordering::Relaxed),
-            (last != NEVER).then_some(last),
-        )
+        Counters {
+            calls: self.calls.load(Ordering::Relaxed),
+            failures: self.failures.load(Ordering::Relaxed),
+            time: Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)),
+            last_contact: (last != NEVER).then_some(last),
+        }
     }
 }
