@@ -30,7 +30,7 @@ pub enum Command {
     /// Make an absent or empty directory a volume
     Init(InitArgs),
     /// Mount a volume, over itself or elsewhere
-    Mount(MountArgs),
+    Mount(Box<MountArgs>),
     /// Write everything back, unmount, and wait until the daemon has gone
     Umount(MountpointArgs),
     /// Say how one mount, or each, is doing

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{EndpointType, KmsName, OverwriteName, PassphraseSource, Reuse, SignatureName, Size, duration};
+use super::values::{
+    EndpointType, Grace, KmsName, OverwriteName, PassphraseSource, Reuse, SignatureName, Size, duration,
+};
 
 /// A set of options as one source gives it.
 pub trait Layer: Args + Default {
@@ -117,6 +119,12 @@ pub struct MountOptions {
     /// How many data keys of closed files stay in memory [default: 4096]
     #[arg(long, value_name = "KEYS")]
     pub key_cache: Option<usize>,
+    /// How often the KMS is asked whether the master key may still be used [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub revocation_check: Option<Duration>,
+    /// How long the volume stays readable while the KMS does not answer [default: 1h]
+    #[arg(long, value_name = "DURATION|unlimited")]
+    pub offline_grace: Option<Grace>,
     /// Let new files share a data key within these bounds [default: one key for each file]
     #[arg(long, value_name = "FILES,SECONDS,BYTES")]
     pub key_reuse: Option<Reuse>,
@@ -138,6 +146,8 @@ layer!(MountOptions {
     allow_other,
     key_ttl,
     key_cache,
+    revocation_check,
+    offline_grace,
     key_reuse,
     journal_size,
     commit_interval,

@@ -47,6 +47,23 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "a duration is a number with a unit, as 90s, 5m or 1h".into())
 }
 
+/// How long something goes on without contact: a duration, or without end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grace(pub Option<Duration>);
+
+impl FromStr for Grace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Grace, String> {
+        match text {
+            "unlimited" => Ok(Grace(None)),
+            text => duration(text)
+                .map(|time| Grace(Some(time)))
+                .map_err(|why| format!("{why}; or unlimited")),
+        }
+    }
+}
+
 /// How long one data key serves new files, whichever bound is reached first: `FILES,SECONDS,BYTES`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reuse {
@@ -230,6 +247,14 @@ mod tests {
         assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
         assert!(duration("soon").is_err());
+    }
+
+    #[test]
+    fn a_grace_may_have_no_end() {
+        assert_eq!("unlimited".parse(), Ok(Grace(None)));
+        assert_eq!("0".parse(), Ok(Grace(Some(Duration::ZERO))));
+        assert_eq!("2h".parse(), Ok(Grace(Some(Duration::from_secs(7200)))));
+        assert!("for ever".parse::<Grace>().is_err());
     }
 
     #[test]

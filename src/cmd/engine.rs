@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::handler::MountHandler;
+use super::locking::Locking;
 use super::spool::Spool;
 use super::{Exit, Failure, dead, ephemeral, init, keystore, kms_client, recover};
 use crate::config::{KernelOption, KmsSettings, MountSettings, NewVolume};
@@ -15,7 +16,7 @@ use crate::format::Geometry;
 use crate::format::descriptor::KmsKind;
 use crate::fs::Fs;
 use crate::fuse::{MountOptions, Session};
-use crate::keys::{self, ReusePolicy};
+use crate::keys::{self, ReusePolicy, Watcher};
 use crate::kms::Kms;
 use crate::sys::limits;
 use crate::volume::{self, Creation, Opening, Volume, VolumeError};
@@ -107,7 +108,11 @@ pub fn mount(settings: &MountSettings) -> Result<Mounted, Failure> {
     dead::clear(&settings.mountpoint)?;
     let session = Session::mount(Arc::clone(&fs), &settings.mountpoint, &options(settings));
     let session = session.map_err(|error| not_mounted(&settings.mountpoint, &error))?;
-    let handler = Arc::new(MountHandler::new(settings, kms, Arc::clone(&fs), session.caches()));
+    let locking = Locking::new(&settings.mountpoint, dir, Arc::clone(&fs), session.caches());
+    let locking = Arc::new(locking);
+    let watcher = Watcher::start(&volume.keyring, settings.revocation, locking.clone());
+    let watcher = watcher.map_err(|error| Failure::internal(format!("the master key cannot be watched: {error}")))?;
+    let handler = Arc::new(MountHandler::new(settings, kms, Arc::clone(&fs), locking, watcher));
     let wait = move || {
         let served = session.join();
         if spool.is_some() {

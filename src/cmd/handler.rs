@@ -1,19 +1,18 @@
 //! What the control socket may ask of a mount: status, lock, unlock, flush.
 
-use std::fs::File;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Failure;
+use super::locking::Locking;
 use crate::config::MountSettings;
-use crate::control::{Handler, JournalStatus, KeyStatus, KmsStatus, Refusal, State, Status};
+use crate::control::{Handler, JournalStatus, KeyStatus, KmsStatus, Refusal, RevocationStatus, State, Status};
 use crate::format::descriptor::Overwrite;
 use crate::fs::Fs;
-use crate::fuse::Caches;
-use crate::kms::Kms;
+use crate::keys::{Reason, WatchStatus, Watcher};
 use crate::kms::api::time_text;
+use crate::kms::{Clock, Kms};
 use crate::volume::Volume;
 
 /// What the control socket reaches.
@@ -25,12 +24,19 @@ pub struct MountHandler {
     key_capacity: u64,
     kms: Arc<dyn Kms>,
     fs: Arc<Fs>,
-    caches: Caches,
+    locking: Arc<Locking>,
+    watcher: Watcher,
 }
 
 impl MountHandler {
     /// The handler of a mount that was just made as `settings` say.
-    pub fn new(settings: &MountSettings, kms: Arc<dyn Kms>, fs: Arc<Fs>, caches: Caches) -> MountHandler {
+    pub fn new(
+        settings: &MountSettings,
+        kms: Arc<dyn Kms>,
+        fs: Arc<Fs>,
+        locking: Arc<Locking>,
+        watcher: Watcher,
+    ) -> MountHandler {
         MountHandler {
             mountpoint: settings.mountpoint.clone(),
             backing: settings.backing.clone(),
@@ -39,31 +45,13 @@ impl MountHandler {
             key_capacity: settings.key_cache as u64,
             kms,
             fs,
-            caches,
+            locking,
+            watcher,
         }
     }
 
     fn volume(&self) -> &Volume {
         self.fs.volume()
-    }
-
-    fn is_locked(&self) -> bool {
-        self.volume().keyring.status().locked
-    }
-
-    fn refuse(&self, doing: &str, errno: i32, why: impl std::fmt::Display) -> Refusal {
-        let failure = Failure::io(doing, &self.backing, &io::Error::from_raw_os_error(errno));
-        Failure {
-            what: format!("{doing} {}: {why}", self.backing.display()),
-            ..failure
-        }
-        .into()
-    }
-
-    /// Has the kernel write its dirty pages to this daemon.
-    fn write_back(&self) -> Result<(), Refusal> {
-        let written = File::open(&self.mountpoint).and_then(|root| Ok(rustix::fs::syncfs(&root)?));
-        written.map_err(|error| self.refuse("writing back", error.raw_os_error().unwrap_or(libc::EIO), &error))
     }
 }
 
@@ -71,6 +59,7 @@ impl Handler for MountHandler {
     fn status(&self) -> Status {
         let volume = self.volume();
         let keys = volume.keyring.status();
+        let reason = self.locking.reason();
         let master_key = volume.descriptor.volume_key().map(|key| key.master_key);
         Status {
             mountpoint: self.mountpoint.display().to_string(),
@@ -80,17 +69,23 @@ impl Handler for MountHandler {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: time_text(self.since),
             read_only: volume.read_only,
-            state: if keys.locked { State::Locked } else { State::Unlocked },
-            reason: keys.locked.then(|| "by command".to_owned()),
+            state: match &reason {
+                Some(_) => State::Locked,
+                None => State::Unlocked,
+            },
+            reason: reason.map(|reason| reason.to_string()),
             kms: KmsStatus {
                 name: self.kms.describe(),
                 master_key: master_key.unwrap_or_default(),
                 last_contact: keys.last_contact.map(time_text),
                 calls: keys.kms_calls,
                 failures: keys.kms_failures,
+                seconds: keys.kms_time.as_secs_f64(),
             },
+            revocation: watch_status(&self.watcher.status(), &*volume.keyring.clock()),
             keys: KeyStatus {
                 cached: keys.cached as u64,
+                open_files: keys.open_files as u64,
                 capacity: self.key_capacity,
                 ttl_seconds: self.ttl_seconds,
                 hits: keys.hits,
@@ -103,41 +98,39 @@ impl Handler for MountHandler {
     }
 
     fn lock(&self) -> Result<(), Refusal> {
-        if self.is_locked() {
-            return Ok(());
-        }
-        self.flush()?;
-        if !self.volume().keyring.lock() {
-            tracing::warn!("a key is still in use for a moment, and will be wiped then");
-        }
-        self.fs.forget_names();
-        self.caches.drop_all();
-        tracing::info!("locked");
-        Ok(())
+        let locked = self.locking.lock(Reason::Command);
+        self.watcher.look(None);
+        Ok(locked?)
     }
 
     fn unlock(&self) -> Result<(), Refusal> {
-        let unlocked = self.volume().keyring.unlock();
-        let unlocked = unlocked.map_err(|error| {
-            Refusal::from(Failure::key(
-                format!("{} stays locked: {error}", self.mountpoint.display()),
-                error,
-            ))
+        let asked = self.volume().keyring.clock().uptime();
+        self.locking.unlock().map_err(|error| {
+            let what = format!("{} stays locked: {error}", self.mountpoint.display());
+            Failure::key(what, error)
         })?;
-        for error in &unlocked.failed {
-            tracing::warn!("an open file stays locked until it is opened again: {error}");
-        }
-        tracing::info!("unlocked, {} open files have their keys again", unlocked.refilled);
+        self.watcher.look(Some(asked));
         Ok(())
     }
 
     fn flush(&self) -> Result<(), Refusal> {
-        // What a locked mount held was written back when it was locked.
-        if !self.is_locked() {
-            self.write_back()?;
-        }
-        let committed = self.fs.commit_all();
-        committed.map_err(|error| self.refuse("making everything durable in", error.code().raw_os_error(), &error))
+        Ok(self.locking.flush()?)
+    }
+}
+
+/// What the watcher knows; its uptimes as times of day.
+fn watch_status(watch: &WatchStatus, clock: &dyn Clock) -> RevocationStatus {
+    let time = |at: Duration| {
+        let (now, unix) = (clock.uptime(), clock.unix());
+        let since = |a: Duration, b: Duration| i64::try_from(a.saturating_sub(b).as_secs()).unwrap_or(0);
+        time_text(unix - since(now, at) + since(at, now))
+    };
+    RevocationStatus {
+        check_seconds: watch.settings.interval.as_secs_f64(),
+        grace_seconds: watch.settings.grace.map(|grace| grace.as_secs_f64()),
+        last_contact: time(watch.contact),
+        next_check: time(watch.next),
+        trouble: watch.trouble.clone(),
     }
 }
 

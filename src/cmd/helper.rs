@@ -81,7 +81,7 @@ fn translated(args: &HelperArgs) -> Result<MountArgs, Failure> {
     }
     words.push(args.dir.clone().into());
     match Cli::try_parse_from(words).map(|cli| cli.command) {
-        Ok(Command::Mount(args)) => Ok(args),
+        Ok(Command::Mount(args)) => Ok(*args),
         _ => Err(Failure::internal("mount.kmsfs made no command of what it was told")),
     }
 }

@@ -19,6 +19,7 @@ mod kms;
 mod kms_client;
 mod launch;
 mod lock;
+mod locking;
 mod log;
 mod manual;
 mod mount;

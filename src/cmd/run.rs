@@ -36,7 +36,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
     let sources = Sources::load(cli.config.as_deref(), &environment)?;
     match cli.command {
         Command::Init(args) => init::run(args, &sources),
-        Command::Mount(args) => mount::run(args, &sources),
+        Command::Mount(args) => mount::run(*args, &sources),
         Command::Umount(args) => umount::run(&args, &sources),
         Command::Status(args) => status::run(&args, &sources),
         Command::Lock(args) => lock::lock(&args, &sources),

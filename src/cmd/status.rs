@@ -10,7 +10,7 @@ use super::umount::mounted;
 use super::{Failure, out, preflight};
 use crate::cli::StatusArgs;
 use crate::config::Sources;
-use crate::control::{Answer, ClientError, JournalStatus, Registry, Request, State, Status, ask};
+use crate::control::{Answer, ClientError, JournalStatus, Registry, Request, RevocationStatus, State, Status, ask};
 use crate::store::Recovery;
 
 /// Does what `kmsfs status` was told. With a mount point, `--json` prints one object, otherwise a list.
@@ -83,7 +83,13 @@ fn word(state: State) -> &'static str {
 }
 
 fn print(status: &Status) -> Result<(), Failure> {
-    let Status { kms, keys, journal, .. } = status;
+    let Status {
+        kms,
+        keys,
+        journal,
+        revocation,
+        ..
+    } = status;
     let access = if status.read_only {
         "read-only"
     } else {
@@ -112,11 +118,12 @@ fn print(status: &Status) -> Result<(), Failure> {
             "kms requests",
             format!("{}, {} failed, last answer {contact}", kms.calls, kms.failures),
         ),
+        ("revocation", revocation_text(revocation)),
         (
             "data keys",
             format!(
-                "{} of {} in memory for {} s, {} ahead",
-                keys.cached, keys.capacity, keys.ttl_seconds, keys.pool
+                "{} of {} in memory for {} s, {} of open files, {} ahead",
+                keys.cached, keys.capacity, keys.ttl_seconds, keys.open_files, keys.pool
             ),
         ),
         (
@@ -128,6 +135,21 @@ fn print(status: &Status) -> Result<(), Failure> {
     ];
     rows.iter()
         .try_for_each(|(name, value)| out::line(&format!("{name:13} {value}")))
+}
+
+fn revocation_text(revocation: &RevocationStatus) -> String {
+    let grace = match revocation.grace_seconds {
+        Some(seconds) => format!("{seconds} s"),
+        None => "no end".to_owned(),
+    };
+    let trouble = revocation.trouble.as_deref().map(|why| format!("; {why}"));
+    format!(
+        "the KMS gave the volume key at {}, is asked again at {} and every {} s; grace {grace}{}",
+        revocation.last_contact,
+        revocation.next_check,
+        revocation.check_seconds,
+        trouble.unwrap_or_default()
+    )
 }
 
 fn journal_text(journal: &JournalStatus) -> String {

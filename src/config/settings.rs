@@ -13,12 +13,17 @@ use crate::cli::{
 };
 use crate::format::Geometry;
 use crate::format::descriptor::{KmsKind, Overwrite};
+use crate::keys::WatchSettings;
 use crate::store::JOURNAL_MIN;
 use crate::{fuse, keys};
 
 const DEFAULT_CHUNK: Size = Size(4096);
 const DEFAULT_JOURNAL: Size = Size(64 << 20);
 const DEFAULT_COMMIT: Duration = Duration::from_secs(5);
+const DEFAULT_CHECK: Duration = Duration::from_secs(30);
+const CHECK_MIN: Duration = Duration::from_millis(100);
+const CHECK_MAX: Duration = Duration::from_secs(24 * 3600);
+const DEFAULT_GRACE: Duration = Duration::from_secs(3600);
 const JOURNAL_MAX: u64 = 64 << 30;
 const KEYS_MAX: usize = 10_000_000;
 const THREADS_MAX: usize = 64;
@@ -187,6 +192,8 @@ pub struct MountSettings {
     pub key_ttl: Duration,
     /// How many data keys stay in memory.
     pub key_cache: usize,
+    /// How the master key is watched.
+    pub revocation: WatchSettings,
     /// Whether new files may share a data key.
     pub key_reuse: Option<Reuse>,
     /// Most bytes of the journal.
@@ -229,6 +236,7 @@ impl MountSettings {
             kms,
             key_ttl: options.key_ttl.unwrap_or(keys.ttl),
             key_cache: within("key-cache", options.key_cache.unwrap_or(keys.capacity), 0, KEYS_MAX)?,
+            revocation: revocation(&options)?,
             key_reuse: options.key_reuse,
             journal_size: journal_size(&options)?,
             commit_interval: options.commit_interval.unwrap_or(DEFAULT_COMMIT),
@@ -241,6 +249,19 @@ impl MountSettings {
             log: options.log.map(absolute).transpose()?,
         })
     }
+}
+
+fn revocation(options: &MountOptions) -> Result<WatchSettings, ConfigError> {
+    let interval = options.revocation_check.unwrap_or(DEFAULT_CHECK);
+    if !(CHECK_MIN..=CHECK_MAX).contains(&interval) {
+        let what = format!(
+            "revocation-check {} is not possible",
+            humantime::format_duration(interval)
+        );
+        return Err(ConfigError::new(what, "revocation-check is from 100ms to 1day"));
+    }
+    let grace = options.offline_grace.map_or(Some(DEFAULT_GRACE), |grace| grace.0);
+    Ok(WatchSettings { interval, grace })
 }
 
 fn journal_size(options: &MountOptions) -> Result<u64, ConfigError> {

@@ -13,4 +13,4 @@ pub use client::{ClientError, ask};
 pub use message::{Answer, Refusal, Request, receive, send};
 pub use registry::{Entry, Registry};
 pub use server::{Handler, Server};
-pub use status::{JournalStatus, KeyStatus, KmsStatus, State, Status};
+pub use status::{JournalStatus, KeyStatus, KmsStatus, RevocationStatus, State, Status};

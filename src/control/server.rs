@@ -27,10 +27,10 @@ const REQUESTS_MAX: usize = 16;
 pub trait Handler: Send + Sync {
     /// How it is. Answers also while it is locked.
     fn status(&self) -> Status;
-    /// Writes back, then wipes every key.
+    /// Writes back, then wipes every key. It is locked in any case.
     ///
     /// # Errors
-    /// Why it did not.
+    /// What could not be written back.
     fn lock(&self) -> Result<(), Refusal>;
     /// Asks the KMS for the keys again.
     ///
@@ -96,11 +96,12 @@ struct Service {
 
 impl Service {
     fn lock(&self) -> Result<(), Refusal> {
-        self.handler.lock()?;
+        // It is locked also when that had its price.
+        let locked = self.handler.lock();
         if let Err(error) = self.registry.mark_locked(&self.mountpoint) {
             tracing::warn!("if this daemon dies, nothing tells the next one that it was locked: {error}");
         }
-        Ok(())
+        locked
     }
 
     fn unlock(&self) -> Result<(), Refusal> {

@@ -8,7 +8,7 @@ use super::filesystem::Fs;
 use super::inodes::Inode;
 use super::io::stored_size;
 use super::spot::Spot;
-use super::types::{Attr, Caller, Kind, SetAttr, SetTime};
+use super::types::{Attr, Caller, Kind, ROOT, SetAttr, SetTime};
 use crate::format::NodeId;
 use crate::sys::stat::Stat;
 
@@ -39,6 +39,8 @@ impl Fs {
     /// # Errors
     /// `EIO` when the head of a file is not what was written, and what the backing says.
     pub fn get_attr(&self, ino: u64) -> Result<Attr> {
+        // The root answers also when the volume is locked, or nobody could reach the mount to unlock or unmount it.
+        let _pass = (ino != ROOT).then(|| self.gate.enter()).transpose()?;
         self.attr_of_inode(&*self.inode(ino)?)
     }
 
@@ -98,6 +100,11 @@ impl Fs {
     /// # Errors
     /// As ftruncate(2), chown(2), chmod(2), utimensat(2).
     pub fn set_attr(&self, ino: u64, set: &SetAttr, caller: &Caller) -> Result<Attr> {
+        // By times alone the kernel hands over those of what it writes back.
+        let _pass = match set.is_times_only() {
+            true => self.gate.enter_to_write().map(|()| None)?,
+            false => Some(self.gate.enter()?),
+        };
         self.writable()?;
         let inode = self.inode(ino)?;
         if let Some(size) = set.size {

@@ -41,6 +41,7 @@ impl Fs {
         caller: &Caller,
         make: impl FnOnce(&Site<'_>) -> Result<T>,
     ) -> Result<(Found, T)> {
+        let _pass = self.gate.enter()?;
         self.writable()?;
         check_name(name)?;
         let parent = self.folder(parent)?;
@@ -135,6 +136,7 @@ impl Fs {
     /// # Errors
     /// As open(2) with `O_CREAT`.
     pub fn create(&self, parent: u64, name: &[u8], mode: u32, how: OpenHow, caller: &Caller) -> Result<(Found, u64)> {
+        let _pass = self.gate.enter()?;
         let mode = Mode::from_raw_mode(mode & 0o7777);
         let made = self.make(parent, name, caller, |site| {
             let flags = OFlags::RDWR | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -43,6 +43,7 @@ impl Fs {
     /// # Errors
     /// `ENOTDIR`.
     pub fn open_directory(&self, ino: u64) -> Result<u64> {
+        let _pass = (ino != ROOT).then(|| self.gate.enter()).transpose()?;
         let inode = self.inode(ino)?;
         inode.names()?;
         Ok(self.handles.add_directory(inode))
@@ -58,6 +59,7 @@ impl Fs {
     /// # Errors
     /// When the names cannot be loaded.
     pub fn list(&self, handle: u64, offset: u64, mut fill: impl FnMut(Listed<'_>) -> bool) -> Result<()> {
+        let _pass = self.gate.enter()?;
         let handle = self.handles.directory(handle)?;
         let listing = self.listing(&handle, offset)?;
         for (item, next) in from(&listing, offset) {
@@ -73,6 +75,7 @@ impl Fs {
     /// # Errors
     /// When the names cannot be loaded.
     pub fn list_plus(&self, handle: u64, offset: u64, mut fill: impl FnMut(ListedPlus<'_>) -> bool) -> Result<()> {
+        let _pass = self.gate.enter()?;
         let handle = self.handles.directory(handle)?;
         let listing = self.listing(&handle, offset)?;
         let directory = self.directory(&handle.inode)?;

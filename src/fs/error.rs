@@ -123,7 +123,11 @@ impl From<IndexError> for FsError {
 
 impl From<KeyError> for FsError {
     fn from(error: KeyError) -> Self {
-        Self::failed(error.errno(), error.to_string())
+        match error {
+            // The lock itself is logged; a line for every call after it would say nothing more.
+            KeyError::Locked => Self::errno(error.errno()),
+            KeyError::Kms(_) | KeyError::NotAllowed { .. } => Self::failed(error.errno(), error.to_string()),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::ahead::Ahead;
 use super::error::{FsError, Result};
+use super::gate::Gate;
 use super::handles::Handles;
 use super::inodes::{Gone, Inode, Inodes};
 use super::names::Budget;
@@ -26,6 +27,8 @@ const OPEN_DIRECTORIES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// A volume as a file system, to be served by a transport.
 pub struct Fs {
     pub(super) volume: Arc<Volume>,
+    /// Closed while the volume is locked.
+    pub(super) gate: Gate,
     pub(super) inodes: Inodes,
     pub(super) handles: Handles,
     /// Open directories of the backing, the latest used ones.
@@ -55,6 +58,7 @@ impl Fs {
         Ok(Self {
             inodes: Inodes::new(volume.root_node, Arc::new(root)),
             handles: Handles::default(),
+            gate: Gate::default(),
             directories: Mutex::new(LruCache::new(OPEN_DIRECTORIES)),
             budget: Mutex::new(Budget::default()),
             unpromoted: Mutex::default(),
@@ -73,10 +77,22 @@ impl Fs {
         &self.volume
     }
 
+    /// The gate that every call goes through.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
     /// The inode numbers that the kernel may have something cached of.
     #[must_use]
     pub fn known_inodes(&self) -> Vec<u64> {
         self.inodes.known()
+    }
+
+    /// Whether whoever serves the file system may hold written data of `ino` back: somebody has it open for writing.
+    #[must_use]
+    pub fn may_have_dirty_pages(&self, ino: u64) -> bool {
+        self.inodes.peek(ino).is_some_and(|inode| inode.has_writers())
     }
 
     /// The kernel forgets `count` look-ups of `ino`.

@@ -99,6 +99,13 @@ impl Handles {
         directories.get(&number).cloned().ok_or(FsError::errno(Errno::BADF))
     }
 
+    /// Forgets what listings have seen.
+    pub fn forget_listings(&self) {
+        for directory in self.directories.read().values() {
+            *directory.listing.lock() = None;
+        }
+    }
+
     /// Takes `number` out; what it stood for closes when the last call that uses it is done.
     pub fn remove_file(&self, number: u64) -> Option<Arc<FileHandle>> {
         self.files.write().remove(&number)

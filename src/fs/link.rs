@@ -20,6 +20,7 @@ impl Fs {
     /// # Errors
     /// As link(2).
     pub fn link(&self, ino: u64, parent: u64, name: &[u8]) -> Result<Found> {
+        let _pass = self.gate.enter()?;
         self.writable()?;
         check_name(name)?;
         let inode = self.inode(ino)?;

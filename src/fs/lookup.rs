@@ -20,6 +20,7 @@ impl Fs {
     /// # Errors
     /// `ENOENT`, `ENAMETOOLONG`, `ENOTDIR`; `EIO` when what the backing holds is not what was written.
     pub fn lookup(&self, parent: u64, name: &[u8]) -> Result<Found> {
+        let _pass = self.gate.enter()?;
         check_name(name)?;
         let parent = self.inode(parent)?;
         let directory = self.directory(&parent)?;

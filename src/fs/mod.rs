@@ -10,6 +10,7 @@ mod create;
 mod directory;
 pub mod error;
 mod filesystem;
+mod gate;
 mod handles;
 mod inodes;
 pub mod io;
@@ -34,6 +35,7 @@ mod xattr;
 pub use directory::{Listed, ListedPlus};
 pub use error::{FsError, Result};
 pub use filesystem::Fs;
+pub use gate::{Gate, Pass};
 pub use promote::Promoter;
 pub use statfs::Usage;
 

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use lru::LruCache;
 use parking_lot::{MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLockReadGuard, RwLockWriteGuard};
@@ -19,6 +20,9 @@ use crate::sys::entries;
 
 /// Most names that are kept in memory, over all directories.
 const NAMES_MAX: usize = 2_000_000;
+
+/// How long to wait for a directory whose backing hangs: what needs its names has no keys any more.
+const GUARD_PATIENCE: Duration = Duration::from_millis(100);
 
 /// The names of a directory, to read.
 pub type Names<'a> = MappedRwLockReadGuard<'a, Index>;
@@ -112,11 +116,26 @@ impl Fs {
 
     /// Forgets every plain name in memory, as when the keys are locked.
     pub fn forget_names(&self) {
+        self.handles.forget_listings();
         for ino in self.inodes.known() {
             if let Some(inode) = self.inodes.peek(ino)
                 && let Ok(names) = inode.names()
+                && let Some(mut names) = names.try_write_for(GUARD_PATIENCE)
             {
-                *names.write() = None;
+                *names = None;
+            }
+        }
+    }
+
+    /// Gives every name that the kernel may have an entry for to `each`, with the number of its directory.
+    pub fn known_names(&self, mut each: impl FnMut(u64, &[u8])) {
+        for ino in self.inodes.known() {
+            if let Some(inode) = self.inodes.peek(ino)
+                && let Ok(names) = inode.names()
+                && let Some(names) = names.try_read_for(GUARD_PATIENCE)
+                && let Some(names) = &*names
+            {
+                names.iter().for_each(|(plain, _)| each(ino, plain));
             }
         }
     }

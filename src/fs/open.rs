@@ -22,6 +22,7 @@ impl Fs {
     /// # Errors
     /// As open(2); `EKEYREVOKED` and the like when its key cannot be had.
     pub fn open(&self, ino: u64, how: OpenHow, caller: &Caller) -> Result<u64> {
+        let _pass = self.gate.enter()?;
         if how.write || how.truncate {
             self.writable()?;
         }
@@ -79,6 +80,7 @@ impl Fs {
     /// # Errors
     /// `EIO` when what the backing holds is not what was written.
     pub fn read(&self, handle: u64, offset: u64, len: usize, out: &mut Vec<u8>) -> Result<()> {
+        let _pass = self.gate.enter()?;
         Ok(self.handles.file(handle)?.file.read(offset, len, out)?)
     }
 
@@ -88,6 +90,7 @@ impl Fs {
     /// # Errors
     /// As pwrite(2); nothing or a part is written then.
     pub fn write(&self, handle: u64, offset: u64, data: &[u8], ordinary: Option<&Caller>) -> Result<()> {
+        self.gate.enter_to_write()?;
         check_end(offset, data.len() as u64)?;
         let handle = self.handles.file(handle)?;
         handle.file.write(offset, data)?;
@@ -125,6 +128,7 @@ impl Fs {
     /// # Errors
     /// As lseek(2): `ENXIO` beyond the end.
     pub fn seek(&self, handle: u64, offset: u64, to: Seek) -> Result<u64> {
+        let _pass = self.gate.enter()?;
         let found = self.handles.file(handle)?.file.seek(offset, to)?;
         found.ok_or(FsError::errno(Errno::NXIO))
     }
@@ -135,6 +139,7 @@ impl Fs {
     /// # Errors
     /// As fallocate(2).
     pub fn allocate(&self, handle: u64, what: Allocate, offset: u64, len: u64, caller: &Caller) -> Result<()> {
+        let _pass = self.gate.enter()?;
         let end = check_end(offset, len)?;
         let handle = self.handles.file(handle)?;
         if matches!(what, Allocate::PunchHole | Allocate::ZeroRange { .. }) {
@@ -152,6 +157,7 @@ impl Fs {
     /// # Errors
     /// As copy_file_range(2); `EINVAL` for ranges of one file that overlap.
     pub fn copy(&self, from: (u64, u64), to: (u64, u64), len: u64, caller: &Caller) -> Result<u64> {
+        let _pass = self.gate.enter()?;
         let (source, target) = (self.handles.file(from.0)?, self.handles.file(to.0)?);
         let len = len.min(source.file.size().saturating_sub(from.1));
         check_end(to.1, len)?;

@@ -21,6 +21,10 @@ use crate::sys::entries;
 impl Fs {
     /// Promotes the names of all files whose content was committed for the first time since the last call.
     pub fn promote(&self) {
+        // Names cannot be sealed while the keys are away; they are promoted after.
+        if self.gate.is_shut() {
+            return;
+        }
         let mut nodes = std::mem::take(&mut *self.unpromoted.lock());
         nodes.extend(self.volume.store.drain_born());
         if self.volume.read_only {

@@ -75,6 +75,7 @@ impl Fs {
     /// # Errors
     /// As unlink(2).
     pub fn unlink(&self, parent: u64, name: &[u8]) -> Result<()> {
+        let _pass = self.gate.enter()?;
         self.writable()?;
         check_name(name)?;
         let parent = self.folder(parent)?;
@@ -98,6 +99,7 @@ impl Fs {
     /// # Errors
     /// As rmdir(2); `ENOTEMPTY` also when only strays are in it.
     pub fn remove_directory(&self, parent: u64, name: &[u8]) -> Result<()> {
+        let _pass = self.gate.enter()?;
         self.writable()?;
         check_name(name)?;
         let parent = self.folder(parent)?;

@@ -57,6 +57,7 @@ impl Fs {
         (new_parent, new_name): (u64, &[u8]),
         how: RenameHow,
     ) -> Result<()> {
+        let _pass = self.gate.enter()?;
         self.writable()?;
         check_name(name)?;
         check_name(new_name)?;

@@ -73,6 +73,7 @@ impl Fs {
     /// # Errors
     /// `EINVAL` when it is not one, `EIO` when the target is not what was written.
     pub fn read_link(&self, ino: u64) -> Result<Vec<u8>> {
+        let _pass = self.gate.enter()?;
         let inode = self.inode(ino)?;
         if inode.kind != Kind::Symlink {
             return Err(FsError::errno(Errno::INVAL));

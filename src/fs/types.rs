@@ -86,6 +86,14 @@ pub struct SetAttr {
     pub modified: Option<SetTime>,
 }
 
+impl SetAttr {
+    /// Whether nothing but times is to be changed.
+    #[must_use]
+    pub fn is_times_only(&self) -> bool {
+        self.permissions.is_none() && self.uid.is_none() && self.gid.is_none() && self.size.is_none()
+    }
+}
+
 /// How a file is opened. Whether the caller may is decided above the mount.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OpenHow {

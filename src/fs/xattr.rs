@@ -94,6 +94,7 @@ impl Fs {
     /// # Errors
     /// As getxattr(2): `ENODATA` when there is none; `EIO` when it is not what was written.
     pub fn get_xattr(&self, ino: u64, name: &[u8]) -> Result<Vec<u8>> {
+        let _pass = self.gate.enter()?;
         let inode = self.inode(ino)?;
         if let Keeper::Backing(name) = keeper(name)? {
             return self.on(&inode, |spot| get_raw(spot, name));
@@ -123,6 +124,7 @@ impl Fs {
     /// # Errors
     /// As setxattr(2).
     pub fn set_xattr(&self, ino: u64, name: &[u8], value: &[u8], flags: u32, caller: &Caller) -> Result<()> {
+        let _pass = self.gate.enter()?;
         self.writable()?;
         let inode = self.inode(ino)?;
         let flags = XattrFlags::from_bits(flags).ok_or(FsError::errno(Errno::INVAL))?;
@@ -156,6 +158,7 @@ impl Fs {
     /// # Errors
     /// As removexattr(2).
     pub fn remove_xattr(&self, ino: u64, name: &[u8]) -> Result<()> {
+        let _pass = self.gate.enter()?;
         self.writable()?;
         let inode = self.inode(ino)?;
         if let Keeper::Backing(name) = keeper(name)? {
@@ -175,6 +178,7 @@ impl Fs {
     /// # Errors
     /// As listxattr(2).
     pub fn list_xattr(&self, ino: u64) -> Result<Vec<u8>> {
+        let _pass = self.gate.enter()?;
         let inode = self.inode(ino)?;
         let stored = self.on(&inode, list_raw)?;
         let mut names = Vec::new();

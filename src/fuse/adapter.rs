@@ -1,6 +1,5 @@
 //! `fuser`'s trait in terms of [`Fs`]: translation, and nothing else.
 
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -14,12 +13,14 @@ use fuser::{
 };
 
 use super::answer::{answer, run};
+use super::buffers::Buffers;
 use super::capabilities::negotiate;
 use super::convert::{attr, bare_attr, caller, device_numbers, kind, kind_of_mode, rename_how, set_time};
 use super::flusher::Flusher;
 use crate::fs::Fs;
 use crate::fs::io::Seek;
 use crate::fs::types::{Allocate, Found, OpenHow, SetAttr};
+use crate::sys::wipe::Wiped;
 
 /// How long the kernel may rely on what it was told: nobody else changes the volume while it is mounted.
 const TTL: Duration = Duration::from_secs(24 * 3600);
@@ -27,23 +28,24 @@ const TTL: Duration = Duration::from_secs(24 * 3600);
 const OPEN: FopenFlags = FopenFlags::FOPEN_KEEP_CACHE;
 const OPEN_DIRECTORY: FopenFlags = FopenFlags::FOPEN_KEEP_CACHE.union(FopenFlags::FOPEN_CACHE_DIR);
 
-thread_local! {
-    /// Where each thread collects what it answers a read with.
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
 /// Serves a file system to the kernel.
 pub struct Adapter {
     fs: Arc<Fs>,
     notifier: Arc<OnceLock<Notifier>>,
     flusher: Flusher,
+    buffers: Arc<Buffers>,
 }
 
 impl Adapter {
     /// `notifier` is filled in when the mount is there.
-    pub fn new(fs: Arc<Fs>, notifier: Arc<OnceLock<Notifier>>) -> Self {
+    pub fn new(fs: Arc<Fs>, notifier: Arc<OnceLock<Notifier>>, buffers: Arc<Buffers>) -> Self {
         let flusher = Flusher::new(notifier.clone());
-        Self { fs, notifier, flusher }
+        Self {
+            fs,
+            notifier,
+            flusher,
+            buffers,
+        }
     }
 
     /// Makes the kernel ask again for the attributes of a file that was written: with its writeback cache it
@@ -92,6 +94,7 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _wiped = Wiped::after(name.as_bytes());
         match run("lookup", || self.fs.lookup(parent.0, name.as_bytes())) {
             Ok(found) => entry(reply, found),
             // Number 0 tells the kernel to remember that there is nothing.
@@ -167,6 +170,7 @@ impl Filesystem for Adapter {
     }
 
     fn mknod(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, rdev: u32, reply: ReplyEntry) {
+        let _wiped = Wiped::after(name.as_bytes());
         let Some(kind) = kind_of_mode(mode) else {
             return reply.error(Errno::EINVAL);
         };
@@ -179,16 +183,19 @@ impl Filesystem for Adapter {
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+        let _wiped = Wiped::after(name.as_bytes());
         let caller = caller(req, umask);
         let make = || self.fs.make_directory(parent.0, name.as_bytes(), mode, &caller);
         answer!(reply, "mkdir", make(), entry);
     }
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _wiped = Wiped::after(name.as_bytes());
         answer!(reply, "unlink", self.fs.unlink(parent.0, name.as_bytes()), done);
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _wiped = Wiped::after(name.as_bytes());
         answer!(
             reply,
             "rmdir",
@@ -198,6 +205,10 @@ impl Filesystem for Adapter {
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let _wiped = (
+            Wiped::after(name.as_bytes()),
+            Wiped::after(target.as_os_str().as_bytes()),
+        );
         let caller = caller(req, 0o022);
         let target = target.as_os_str().as_bytes();
         let make = || self.fs.make_symlink(parent.0, name.as_bytes(), target, &caller);
@@ -214,6 +225,7 @@ impl Filesystem for Adapter {
         flags: fuser::RenameFlags,
         reply: ReplyEmpty,
     ) {
+        let _wiped = (Wiped::after(name.as_bytes()), Wiped::after(newname.as_bytes()));
         let how = match rename_how(flags, caller(req, 0)) {
             Ok(how) => how,
             Err(errno) => return reply.error(errno),
@@ -224,6 +236,7 @@ impl Filesystem for Adapter {
     }
 
     fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        let _wiped = Wiped::after(newname.as_bytes());
         answer!(
             reply,
             "link",
@@ -249,6 +262,7 @@ impl Filesystem for Adapter {
         flags: i32,
         reply: ReplyCreate,
     ) {
+        let _wiped = Wiped::after(name.as_bytes());
         let caller = caller(req, umask);
         let create = || self.fs.create(parent.0, name.as_bytes(), mode, how(flags), &caller);
         answer!(
@@ -273,7 +287,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        BUFFER.with_borrow_mut(|buffer| {
+        self.buffers.with(|buffer| {
             let read = run("read", || self.fs.read(fh.0, offset, size as usize, buffer));
             match read {
                 Ok(()) => reply.data(buffer),
@@ -294,6 +308,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        let _wiped = Wiped::after(data);
         let caller = caller(req, 0);
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         // A request is 1 MiB at most.
@@ -425,6 +440,7 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
+        let _wiped = (Wiped::after(name.as_bytes()), Wiped::after(value));
         let caller = caller(req, 0);
         let (name, flags) = (name.as_bytes(), flags.cast_unsigned());
         if !self.fs.is_lost_by_writing(ino.0, name) {
@@ -440,6 +456,7 @@ impl Filesystem for Adapter {
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let _wiped = Wiped::after(name.as_bytes());
         let get = || self.fs.get_xattr(ino.0, name.as_bytes());
         answer!(reply, "getxattr", get(), |reply, value: Vec<u8>| xattr(
             reply, size, &value
@@ -458,6 +475,7 @@ impl Filesystem for Adapter {
     }
 
     fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _wiped = Wiped::after(name.as_bytes());
         answer!(reply, "removexattr", self.fs.remove_xattr(ino.0, name.as_bytes()), done);
     }
 

@@ -2,6 +2,8 @@
 
 mod adapter;
 mod answer;
+mod buffers;
+mod caches;
 mod capabilities;
 mod convert;
 mod direct;
@@ -9,4 +11,5 @@ mod flusher;
 mod readahead;
 mod session;
 
-pub use session::{Caches, MountOptions, Session, Unmounter, unmount};
+pub use caches::Caches;
+pub use session::{MountOptions, Session, Unmounter, unmount};

@@ -1,17 +1,20 @@
 //! A mount: begun, waited for, ended.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use fuser::{Config, INodeNo, MountOption, Notifier, SessionACL};
+use fuser::{Config, MountOption, SessionACL};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use super::adapter::Adapter;
+use super::buffers::Buffers;
+use super::caches::Caches;
 use super::direct;
 use crate::fs::{Fs, Promoter};
 
@@ -101,25 +104,6 @@ pub struct Session {
     promoter: Option<Promoter>,
 }
 
-/// What the kernel has cached of a mount, to be dropped from any thread.
-#[derive(Clone)]
-pub struct Caches {
-    notifier: Notifier,
-    fs: Arc<Fs>,
-}
-
-impl Caches {
-    /// Makes the kernel forget every page, attribute and ACL that it has cached of the mount, as when the keys
-    /// are locked. Dirty pages are written first.
-    pub fn drop_all(&self) {
-        for ino in self.fs.known_inodes() {
-            if let Err(error) = self.notifier.inval_inode(INodeNo(ino), 0, 0) {
-                tracing::debug!(ino, %error, "the kernel keeps what it has cached");
-            }
-        }
-    }
-}
-
 /// Ends a mount from any thread.
 #[derive(Debug, Clone)]
 pub struct Unmounter {
@@ -144,7 +128,8 @@ impl Session {
     pub fn mount(fs: Arc<Fs>, mountpoint: &Path, options: &MountOptions) -> io::Result<Self> {
         let mountpoint = mountpoint.canonicalize()?;
         let later = Arc::new(OnceLock::new());
-        let adapter = Adapter::new(fs.clone(), later.clone());
+        let buffers = Arc::new(Buffers::default());
+        let adapter = Adapter::new(fs.clone(), later.clone(), buffers.clone());
         let session = match rustix::process::geteuid().is_root() {
             true => direct::mount(adapter, &mountpoint, options)?,
             // `fusermount3` mounts, which is allowed to.
@@ -154,14 +139,15 @@ impl Session {
         super::readahead::raise(&mountpoint);
         let notifier = session.notifier();
         let _ = later.set(notifier.clone());
-        let promoter = Promoter::start(fs.clone(), PROMOTE_EVERY)?;
+        let caches = Caches::new(notifier, session.as_fd(), buffers, fs.clone())?;
+        let promoter = Promoter::start(fs, PROMOTE_EVERY)?;
         let thread = std::thread::Builder::new()
             .name("kmsfs-session".into())
             .spawn(move || session.run())?;
         Ok(Self {
             thread: Some(thread),
             unmounter: Unmounter { mountpoint },
-            caches: Caches { notifier, fs },
+            caches,
             promoter: Some(promoter),
         })
     }

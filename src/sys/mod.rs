@@ -9,3 +9,4 @@ pub mod limits;
 pub mod memory;
 pub mod open;
 pub mod stat;
+pub mod wipe;

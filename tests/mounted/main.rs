@@ -7,6 +7,8 @@
 //! - `work`: real programs do real work, and find everything again after a remount
 //! - `attacks`: somebody edits the backing
 //! - `cloud`: a volume whose master key is behind Alibaba Cloud's wire; `emulator` is the other end
+//! - `dark`: the key is withdrawn and the data goes dark, `dark_memory`: also in the daemon's memory; `holder` is a program
+//!   that uses the mount meanwhile
 //! - `ephemeral`: scratch space, and that nothing of it is left
 //! - `killed`: the daemon is killed at random moments; `ledger` knows what must be there then
 //! - `namespace`: calls that programs seldom make
@@ -20,10 +22,13 @@
 
 mod attacks;
 mod cloud;
+mod dark;
+mod dark_memory;
 mod differential;
 mod emulator;
 mod ephemeral;
 mod harness;
+mod holder;
 mod killed;
 mod ledger;
 mod namespace;

@@ -27,7 +27,7 @@ const STAIRS: &[(&str, &[&str])] = &[
         "fs",
         &["format", "crypto", "kms", "keys", "store", "volume", "names", "sys"],
     ),
-    ("fuse", &["fs"]),
+    ("fuse", &["fs", "sys"]),
     ("control", &["fs", "keys"]),
     ("cli", &[]),
     ("config", &["cli", "format", "fuse", "keys", "store"]),
