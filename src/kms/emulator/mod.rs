@@ -12,6 +12,7 @@ mod claim;
 mod counters;
 mod faults;
 mod gate;
+mod long_line;
 mod nonces;
 mod refusal;
 mod server;

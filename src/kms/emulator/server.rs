@@ -1,6 +1,4 @@
 //! HTTP/1.1 around the service: listening, reading requests within bounds, sending answers, stopping gracefully.
-//!
-//! A request line may have 64 KB, which is as much as a URI can have in `hyper`; longer parameters go in the form body.
 
 use std::future::Future;
 use std::io;
@@ -21,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::admin;
 use super::answer::{Answer, Ending};
+use super::long_line::{LongLines, TARGET};
 use super::service::Emulator;
 use super::wire::Received;
 use crate::kms::signature::Headers;
@@ -152,7 +151,7 @@ async fn accept(listener: tokio::net::TcpListener, door: Door, emulator: &Arc<Em
             .timer(TokioTimer::new())
             .header_read_timeout(PATIENCE)
             .max_buf_size(HEAD_MAX)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(LongLines::new(stream)), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -185,7 +184,7 @@ async fn serve_kms(request: Request<Incoming>, emulator: Arc<Emulator>) -> Resul
         Err(status) => return Ok(plain(status, "the request's body is too long, too slow, or cut off")),
     };
     let method = parts.method.as_str().to_owned();
-    let query = parts.uri.query().unwrap_or_default().to_owned();
+    let query = query(&mut headers).unwrap_or_else(|| parts.uri.query().unwrap_or_default().to_owned());
     let work = move || emulator.answer(&Received::new(&method, &query, headers, &body));
     match tokio::task::spawn_blocking(work).await {
         Ok(answer) => respond(answer).await,
@@ -194,6 +193,12 @@ async fn serve_kms(request: Request<Incoming>, emulator: Arc<Emulator>) -> Resul
             Ok(plain(StatusCode::INTERNAL_SERVER_ERROR, "Internal Failure."))
         }
     }
+}
+
+/// The query of a target that was too long for the request line.
+fn query(headers: &mut Headers) -> Option<String> {
+    let target = headers.take(TARGET)?;
+    Some(target.split_once('?')?.1.to_owned())
 }
 
 async fn serve_admin(request: Request<Incoming>, emulator: &Emulator) -> Response<Payload> {

@@ -83,6 +83,11 @@ impl Headers {
         self.0.get(name).and_then(|values| values.first()).map(String::as_str)
     }
 
+    /// Takes a header out, with the first of its values.
+    pub fn take(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name)?.into_iter().next()
+    }
+
     /// All pairs, in order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0

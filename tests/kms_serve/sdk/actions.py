@@ -116,6 +116,10 @@ def symmetric(client):
     most = "+" * 6144
     full = client.call("Encrypt", KeyId=key, Plaintext=most)["CiphertextBlob"]
     assert client.call("Decrypt", CiphertextBlob=full)["Plaintext"] == most
+    # As long as a request can be; in the URL it takes 90 KB.
+    wide = {"a": "阿" * (8192 - len('{"a": ""}'))}
+    full = client.call("Encrypt", KeyId=key, Plaintext=most, EncryptionContext=wide)["CiphertextBlob"]
+    assert client.call("Decrypt", CiphertextBlob=full, EncryptionContext=wide)["Plaintext"] == most
     refused(client, "InvalidParameter", 400, "Encrypt", KeyId=key, Plaintext=most + "+")
     refused(client, "MissingParameter", 400, "Encrypt", KeyId=key)
 

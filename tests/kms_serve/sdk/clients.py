@@ -42,7 +42,7 @@ class Older:
         request.set_accept_format(self.format)
         for name, value in parameters.items():
             if isinstance(value, dict):
-                value = json.dumps(value)
+                value = json.dumps(value, ensure_ascii=False)
             elif isinstance(value, bool):
                 value = json.dumps(value)
             if self.form:
