@@ -15,6 +15,7 @@ use super::names::{absent, check_name};
 use super::types::{Caller, Found, Kind, OpenHow};
 use crate::format::NodeId;
 use crate::format::stored_name::NameFlags;
+use crate::keys::Claim;
 use crate::names::{Entry, remove_side};
 use crate::sys::creator::Creator;
 use crate::sys::entries;
@@ -138,6 +139,8 @@ impl Fs {
     pub fn create(&self, parent: u64, name: &[u8], mode: u32, how: OpenHow, caller: &Caller) -> Result<(Found, u64)> {
         let _pass = self.gate.enter()?;
         let mode = Mode::from_raw_mode(mode & 0o7777);
+        // Before there is a file: without a key for it there shall be none.
+        let claim = how.write.then(|| self.volume.keyring.claim()).transpose()?;
         let made = self.make(parent, name, caller, |site| {
             let flags = OFlags::RDWR | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             Ok(entries::create(site.directory, site.stored, flags, mode)?)
@@ -145,7 +148,9 @@ impl Fs {
         match made {
             Ok((found, file)) => {
                 let ino = found.attr.ino;
-                let handle = self.open_new(ino, file, how).inspect_err(|_| self.forget(ino, 1))?;
+                let handle = self
+                    .open_new(ino, file, how, claim)
+                    .inspect_err(|_| self.forget(ino, 1))?;
                 Ok((found, handle))
             }
             Err(error) if error.code() == Errno::EXIST && !how.exclusive => {
@@ -158,7 +163,7 @@ impl Fs {
         }
     }
 
-    fn open_new(&self, ino: u64, file: OwnedFd, how: OpenHow) -> Result<u64> {
+    fn open_new(&self, ino: u64, file: OwnedFd, how: OpenHow, claim: Option<Claim>) -> Result<u64> {
         let inode = self.inode(ino)?;
         // It was made without any.
         inode.take_capable();
@@ -168,6 +173,9 @@ impl Fs {
         let file = Arc::new(File::open(&self.volume, inode.node, false, open)?);
         *content = Arc::downgrade(&file);
         drop(content);
+        if let Some(claim) = claim {
+            file.hold(claim);
+        }
         Ok(self.handles.add_file(inode, file, how.write))
     }
 }

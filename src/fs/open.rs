@@ -28,6 +28,9 @@ impl Fs {
         }
         let inode = self.inode(ino)?;
         let file = self.content(&inode)?;
+        if how.write {
+            file.prepare()?;
+        }
         if how.truncate {
             file.resize(0)?;
             self.drop_privileges(&inode, caller)?;

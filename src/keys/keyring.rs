@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::cache::{Cache, Held, is_fresh};
 use super::flight::{Flight, Pilot};
-use super::pool::{Pool, PoolSettings};
+use super::pool::{Claim, Pool, PoolSettings};
 use super::reuse::Shared;
 use super::settings::{KeyringStatus, Settings};
 use super::slot::FileKeySlot;
@@ -134,11 +134,21 @@ impl Keyring {
         Keyring { inner }
     }
 
-    /// The key of the new file `node`: fetched ahead, or shared by the reuse policy, or asked for now.
+    /// Makes sure that a file can begin later, also if the KMS has gone by then.
+    ///
+    /// # Errors
+    /// [`KeyError`]: no key waits, and the KMS gives none.
+    pub fn claim(&self) -> Result<Claim, KeyError> {
+        self.inner.state.lock().check_unlocked()?;
+        self.inner.pool.claim()
+    }
+
+    /// The key of the new file `node`: the one claimed for it, or fetched ahead, or shared by the reuse policy, or
+    /// asked for now.
     ///
     /// # Errors
     /// [`KeyError`].
-    pub fn fresh(&self, node: NodeId) -> Result<FreshKey, KeyError> {
+    pub fn fresh(&self, node: NodeId, claim: Option<Claim>) -> Result<FreshKey, KeyError> {
         let inner = &*self.inner;
         let now = inner.source.clock.uptime();
         let (epoch, shared) = {
@@ -155,7 +165,7 @@ impl Keyring {
             wrapped,
             key,
             contact,
-        } = match inner.pool.take() {
+        } = match inner.pool.take(claim) {
             Some(key) => key,
             None => inner.source.generate()?,
         };

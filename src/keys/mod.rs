@@ -21,6 +21,7 @@ mod watcher;
 pub use error::KeyError;
 pub use keyring::{FreshKey, Keyring};
 pub use lock::Unlocked;
+pub use pool::Claim;
 pub use settings::{KeyringStatus, ReusePolicy, Settings};
 pub use slot::FileKeySlot;
 pub use watch::{CHECK_DEADLINE, Reason, WatchSettings};

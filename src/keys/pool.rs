@@ -32,6 +32,10 @@ pub(super) struct PoolSettings {
 /// The pool. Dropping it stops its threads; one that waits for the KMS then wipes what it gets.
 pub(super) struct Pool(Arc<Shared>);
 
+/// A claim to one of the keys that wait: a file that was opened for writing can get its first byte although the KMS
+/// has gone meanwhile. The key itself stays in the pool, where a lock wipes it.
+pub struct Claim(Arc<Shared>);
+
 struct Shared {
     source: Arc<Source>,
     settings: PoolSettings,
@@ -42,6 +46,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     ready: VecDeque<NewKey>,
+    /// How many of them are claimed.
+    claimed: usize,
     /// How many keys shall wait.
     target: usize,
     /// How many were asked for since the target was last set.
@@ -69,11 +75,16 @@ enum Step {
 }
 
 impl State {
+    /// Keys that wait for nobody in particular.
+    fn free(&self) -> usize {
+        self.ready.len().saturating_sub(self.claimed)
+    }
+
     fn next_step(&mut self, now: Instant) -> Step {
         if self.stop {
             return Step::Stop;
         }
-        if self.ready.len() + self.asking >= self.target {
+        if self.free() + self.asking >= self.target {
             self.filling = false;
         }
         if self.paused || !self.filling {
@@ -103,26 +114,65 @@ impl Pool {
         }))
     }
 
-    /// A key that waits, if there is one; and lets more be fetched if they run short.
-    pub(super) fn take(&self) -> Option<NewKey> {
+    /// A key that waits, if there is one: a claimed one for a claim, else one that nobody has claimed. Lets more be
+    /// fetched if they run short.
+    pub(super) fn take(&self, claim: Option<Claim>) -> Option<NewKey> {
+        let mut state = self.0.state.lock();
+        let expired = self.0.expired(&mut state);
+        let taken = match &claim {
+            Some(_) => state.ready.pop_front(),
+            None if state.free() > 0 => state.ready.pop_front(),
+            None => None,
+        };
+        if claim.is_none() {
+            self.note_demand(&mut state, taken.is_some());
+        }
+        drop(state);
+        drop((expired, claim));
+        taken
+    }
+
+    /// Claims a key; asks the KMS for it if none is free.
+    ///
+    /// # Errors
+    /// The KMS's, and [`KeyError::Locked`] when the volume is locked meanwhile.
+    pub(super) fn claim(&self) -> Result<Claim, KeyError> {
         let shared = &self.0;
-        let now = shared.source.clock.uptime();
         let mut state = shared.state.lock();
-        let expired = shared.expired(&mut state, now);
-        let taken = state.ready.pop_front();
+        let expired = shared.expired(&mut state);
+        let found = state.free() > 0;
+        state.claimed += 1;
+        // From here on it is given back whatever happens.
+        let claim = Claim(Arc::clone(shared));
+        self.note_demand(&mut state, found);
+        let epoch = state.epoch;
+        drop(state);
+        drop(expired);
+        if !found {
+            let key = shared.source.generate()?;
+            let mut state = shared.state.lock();
+            if state.epoch != epoch {
+                drop(state);
+                return Err(KeyError::Locked);
+            }
+            state.ready.push_back(key);
+        }
+        Ok(claim)
+    }
+
+    /// Counts that a key was wanted, and has more fetched when few are left.
+    fn note_demand(&self, state: &mut State, found: bool) {
+        let shared = &self.0;
         state.takes += 1;
-        if taken.is_none() && state.takes >= state.target {
+        if !found && state.takes >= state.target {
             state.target = (state.target * 2).min(shared.settings.size);
             state.takes = 0;
         }
-        if (state.ready.len() + state.asking) * 2 <= state.target && !state.paused {
+        if (state.free() + state.asking) * 2 <= state.target && !state.paused {
             state.filling = true;
-            self.hire(&mut state);
+            self.hire(state);
             shared.changed.notify_all();
         }
-        drop(state);
-        drop(expired);
-        taken
     }
 
     /// Starts the threads that fetching the target is worth, as far as they are not there.
@@ -142,7 +192,7 @@ impl Pool {
     /// Drops the keys that have waited for too long.
     pub(super) fn sweep(&self, now: Duration) {
         let mut state = self.0.state.lock();
-        let expired = self.0.expired(&mut state, now);
+        let expired = self.0.expired_at(&mut state, now);
         drop(state);
         drop(expired);
     }
@@ -180,8 +230,18 @@ impl Drop for Pool {
     }
 }
 
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.state.lock().claimed -= 1;
+    }
+}
+
 impl Shared {
-    fn expired(&self, state: &mut State, now: Duration) -> VecDeque<NewKey> {
+    fn expired(&self, state: &mut State) -> VecDeque<NewKey> {
+        self.expired_at(state, self.source.clock.uptime())
+    }
+
+    fn expired_at(&self, state: &mut State, now: Duration) -> VecDeque<NewKey> {
         let ttl = self.settings.ttl;
         let live = state.ready.iter().position(|key| is_fresh(key.contact, now, ttl));
         let live = state.ready.split_off(live.unwrap_or(state.ready.len()));
@@ -301,11 +361,11 @@ mod tests {
     #[test]
     fn grows_with_need_up_to_its_size() {
         let scene = scene(32);
-        assert!(scene.pool.take().is_none());
+        assert!(scene.pool.take(None).is_none());
         eventually("first keys", || scene.pool.len() == FIRST_TARGET);
         scene.kms.close_gate();
         for _ in 0..100 {
-            drop(scene.pool.take());
+            drop(scene.pool.take(None));
         }
         scene.kms.open_gate();
         eventually("full", || scene.pool.len() == 32);
@@ -316,7 +376,7 @@ mod tests {
     #[test]
     fn no_size_means_no_pool() {
         let scene = scene(0);
-        assert!(scene.pool.take().is_none());
+        assert!(scene.pool.take(None).is_none());
         std::thread::sleep(Duration::from_millis(20));
         assert_eq!(scene.kms.generated(), 0);
     }
@@ -325,13 +385,13 @@ mod tests {
     fn failing_kms_is_asked_seldom_and_recovery_is_noticed() {
         let scene = scene(8);
         scene.kms.fail(Some("Rejected.Throttling"));
-        assert!(scene.pool.take().is_none());
+        assert!(scene.pool.take(None).is_none());
         eventually("some tries", || scene.kms.generated() >= 5);
         let calls = scene.kms.generated();
         std::thread::sleep(Duration::from_millis(80));
         // At least 4 ms between two tries, by one worker, after up to four first ones.
         assert!(scene.kms.generated() - calls <= 21, "{}", scene.kms.generated() - calls);
-        assert!(scene.pool.take().is_none());
+        assert!(scene.pool.take(None).is_none());
         scene.kms.fail(None);
         eventually("full", || scene.pool.len() == FIRST_TARGET);
     }
@@ -339,34 +399,34 @@ mod tests {
     #[test]
     fn pause_wipes_and_discards_what_comes_late() {
         let scene = scene(8);
-        scene.pool.take();
+        scene.pool.take(None);
         eventually("full", || scene.pool.len() == FIRST_TARGET);
         let place = scene.pool.0.state.lock().ready[3].key.place();
         scene.kms.close_gate();
-        (0..2).for_each(|_| drop(scene.pool.take()));
+        (0..2).for_each(|_| drop(scene.pool.take(None)));
         scene.kms.await_waiting(2);
         scene.pool.pause();
         assert_eq!(place.peek(), [0; SLOT]);
         scene.kms.open_gate();
         eventually("calls ended", || scene.pool.0.state.lock().asking == 0);
         assert_eq!(scene.pool.len(), 0);
-        assert!(scene.pool.take().is_none());
+        assert!(scene.pool.take(None).is_none());
         let calls = scene.kms.generated();
         std::thread::sleep(Duration::from_millis(20));
         assert_eq!(scene.kms.generated(), calls);
         scene.pool.resume();
-        assert!(scene.pool.take().is_none());
+        assert!(scene.pool.take(None).is_none());
         eventually("keys again", || scene.pool.len() > 0);
     }
 
     #[test]
     fn old_keys_are_not_used() {
         let scene = scene(8);
-        scene.pool.take();
+        scene.pool.take(None);
         eventually("full", || scene.pool.len() == FIRST_TARGET);
         let place = scene.pool.0.state.lock().ready[0].key.place();
         scene.clock.advance(Duration::from_secs(99));
-        assert!(scene.pool.take().is_some());
+        assert!(scene.pool.take(None).is_some());
         scene.clock.advance(Duration::from_secs(1));
         scene.pool.sweep(crate::kms::Clock::uptime(&*scene.clock));
         assert_eq!((scene.pool.len(), place.peek()), (0, [0; SLOT]));
@@ -375,7 +435,7 @@ mod tests {
     #[test]
     fn dropping_it_stops_the_threads_and_wipes() {
         let scene = scene(8);
-        scene.pool.take();
+        scene.pool.take(None);
         eventually("full", || scene.pool.len() == FIRST_TARGET);
         let place = scene.pool.0.state.lock().ready[0].key.place();
         let shared = Arc::downgrade(&scene.pool.0);
@@ -392,5 +452,38 @@ mod tests {
             let longest = Duration::from_millis(longest);
             assert!(pause >= longest / 2 && pause <= longest, "{failures}: {pause:?}");
         }
+    }
+
+    #[test]
+    fn a_claimed_key_is_there_when_the_kms_has_gone() {
+        let scene = scene(0);
+        let claim = scene.pool.claim().unwrap();
+        scene.kms.fail(Some("Kms.Unreachable"));
+        assert!(scene.pool.claim().is_err());
+        // Others do not get it.
+        assert!(scene.pool.take(None).is_none());
+        assert!(scene.pool.take(Some(claim)).is_some());
+        assert_eq!(scene.pool.len(), 0);
+    }
+
+    #[test]
+    fn a_claim_given_up_leaves_its_key_for_the_next() {
+        let scene = scene(0);
+        drop(scene.pool.claim().unwrap());
+        scene.kms.fail(Some("Kms.Unreachable"));
+        let again = scene.pool.claim().unwrap();
+        drop(again);
+        assert!(scene.pool.take(None).is_some());
+    }
+
+    #[test]
+    fn a_lock_wipes_claimed_keys_too() {
+        let scene = scene(0);
+        let claim = scene.pool.claim().unwrap();
+        let place = scene.pool.0.state.lock().ready[0].key.place();
+        scene.pool.pause();
+        assert_eq!(place.peek(), [0; SLOT]);
+        assert!(scene.pool.take(Some(claim)).is_none());
+        assert_eq!(scene.pool.0.state.lock().claimed, 0);
     }
 }

@@ -87,7 +87,7 @@ fn file_keys_are_those_of_the_data_key() {
 #[test]
 fn new_file_can_be_opened_again_without_the_kms() {
     let scene = scene(settings());
-    let fresh = scene.ring.fresh(node(1)).unwrap();
+    let fresh = scene.ring.fresh(node(1), None).unwrap();
     let keys = content(&fresh.keys);
     let (id, wrapped) = (fresh.id, fresh.wrapped.clone());
     drop(fresh);
@@ -237,7 +237,7 @@ fn lock_wipes_everything_and_unlock_brings_open_files_back() {
     });
     let (id, wrapped, _) = scene.stored();
     let open = scene.ring.file_keys(node(1), id, &wrapped).unwrap();
-    let fresh = scene.ring.fresh(node(2)).unwrap();
+    let fresh = scene.ring.fresh(node(2), None).unwrap();
     let before = (content(&open), content(&fresh.keys));
     while scene.ring.status().pool == 0 {
         std::thread::yield_now();
@@ -258,7 +258,7 @@ fn lock_wipes_everything_and_unlock_brings_open_files_back() {
     let calls = scene.calls().1;
     assert!(matches!(open.with(|_| ()), Err(KeyError::Locked)));
     assert!(matches!(scene.ring.with_volume(|_| ()), Err(KeyError::Locked)));
-    assert!(matches!(scene.ring.fresh(node(3)), Err(KeyError::Locked)));
+    assert!(matches!(scene.ring.fresh(node(3), None), Err(KeyError::Locked)));
     assert!(matches!(
         scene.ring.file_keys(node(1), id, &wrapped),
         Err(KeyError::Locked)
@@ -270,14 +270,14 @@ fn lock_wipes_everything_and_unlock_brings_open_files_back() {
     assert_eq!((unlocked.refilled, unlocked.failed.len()), (2, 0));
     assert_eq!((content(&open), content(&fresh.keys)), before);
     assert!(scene.ring.with_volume(|_| ()).is_ok());
-    assert!(scene.ring.fresh(node(4)).is_ok());
+    assert!(scene.ring.fresh(node(4), None).is_ok());
     assert_eq!(scene.ring.unlock().unwrap().refilled, 0);
 }
 
 #[test]
 fn unlock_is_refused_while_the_key_is_withdrawn_or_the_kms_away() {
     let scene = scene(settings());
-    let open = scene.ring.fresh(node(1)).unwrap().keys;
+    let open = scene.ring.fresh(node(1), None).unwrap().keys;
     scene.ring.lock();
     for code in ["Rejected.Disabled", "Kms.Timeout", "Forbidden.KeyNotFound"] {
         scene.kms.fail(Some(code));
@@ -326,7 +326,7 @@ fn open_after_unlock_does_not_wait_for_a_call_from_before_the_lock() {
 #[test]
 fn lock_during_unlock_wins() {
     let scene = scene(settings());
-    let open = scene.ring.fresh(node(1)).unwrap().keys;
+    let open = scene.ring.fresh(node(1), None).unwrap().keys;
     scene.ring.lock();
     scene.kms.close_gate();
     std::thread::scope(|threads| {
@@ -342,7 +342,7 @@ fn lock_during_unlock_wins() {
 #[test]
 fn lock_waits_for_uses_that_have_begun() {
     let scene = scene(settings());
-    let slot = scene.ring.fresh(node(1)).unwrap().keys;
+    let slot = scene.ring.fresh(node(1), None).unwrap().keys;
     let place = slot.with(|keys| keys.content.place()).unwrap();
     let (begun, go_on) = (std::sync::Barrier::new(2), Duration::from_millis(50));
     std::thread::scope(|threads| {
@@ -400,7 +400,7 @@ fn another_volume_key_than_before_is_refused() {
 #[test]
 fn closed_files_and_old_keys_are_swept() {
     let scene = scene(settings());
-    let fresh = scene.ring.fresh(node(1)).unwrap();
+    let fresh = scene.ring.fresh(node(1), None).unwrap();
     let place = fresh.keys.with(|keys| keys.content.place()).unwrap();
     assert_eq!(scene.ring.status().open_files, 1);
     drop(fresh);
@@ -415,7 +415,7 @@ fn closed_files_and_old_keys_are_swept() {
 #[test]
 fn each_file_has_its_own_data_key_by_default() {
     let scene = scene(Settings { pool: 16, ..settings() });
-    let ids: std::collections::HashSet<_> = (0..100).map(|n| scene.ring.fresh(node(n)).unwrap().id).collect();
+    let ids: std::collections::HashSet<_> = (0..100).map(|n| scene.ring.fresh(node(n), None).unwrap().id).collect();
     assert_eq!(ids.len(), 100);
 }
 
@@ -430,7 +430,7 @@ fn reuse_ends_at_each_limit() {
         reuse: Some(policy),
         ..settings()
     });
-    let next = |n| scene.ring.fresh(node(n)).unwrap();
+    let next = |n| scene.ring.fresh(node(n), None).unwrap();
     let (a, b, c, d) = (next(1), next(2), next(3), next(4));
     assert_eq!((a.id, a.id), (b.id, c.id));
     assert_ne!(a.id, d.id);
@@ -467,7 +467,7 @@ fn many_threads_come_to_terms() {
                         Ok(slot) => drop(slot.with(|_| ())),
                         Err(error) => assert!(matches!(error, KeyError::Locked), "{error}"),
                     }
-                    let _ = scene.ring.fresh(node(n));
+                    let _ = scene.ring.fresh(node(n), None);
                     if n % 50 == t {
                         assert!(scene.ring.lock());
                         let _ = scene.ring.unlock();
@@ -478,14 +478,14 @@ fn many_threads_come_to_terms() {
     });
     scene.ring.lock();
     scene.ring.unlock().unwrap();
-    assert!(scene.ring.fresh(node(1)).is_ok());
+    assert!(scene.ring.fresh(node(1), None).is_ok());
 }
 
 #[test]
 fn status_tells_no_secret_and_is_json() {
     let scene = scene(settings());
     assert_eq!(scene.ring.status().last_contact, None);
-    scene.ring.fresh(node(1)).unwrap();
+    scene.ring.fresh(node(1), None).unwrap();
     let text = serde_json::to_string(&scene.ring.status()).unwrap();
     assert!(
         text.contains("\"locked\":false") && text.contains("\"kms_calls\":1"),
@@ -507,7 +507,7 @@ fn works_with_the_embedded_key_store() {
         .unwrap();
     assert_eq!(made.wrapped.master_key, master);
     let ring = Keyring::new(store.clone(), VOLUME, made.key, made.wrapped, settings());
-    let fresh = ring.fresh(node(1)).unwrap();
+    let fresh = ring.fresh(node(1), None).unwrap();
     ring.lock();
     store.disable(&master).unwrap();
     let error = ring.unlock().unwrap_err();

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use parking_lot::{RwLock, RwLockWriteGuard};
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
 use super::ContentError;
 use crate::crypto::chunk::ChunkCipher;
@@ -12,7 +12,7 @@ use crate::crypto::head::{check_commitment, open_head, seal_head};
 use crate::format::head::{Body, Features, Head, RawHead};
 use crate::format::wrapped::Slot;
 use crate::format::{Geometry, NodeId};
-use crate::keys::FileKeySlot;
+use crate::keys::{Claim, FileKeySlot};
 use crate::store::{Change, Content, PosixFile, Run, StoredFile, StoredPath};
 use crate::volume::Volume;
 
@@ -23,6 +23,8 @@ pub struct File {
     pub(super) content: Arc<Content>,
     /// What the file is now. `None` as long as nothing was ever written.
     state: RwLock<Option<Live>>,
+    /// For the first write.
+    claim: Mutex<Option<Claim>>,
 }
 
 /// A file that has content: its head and the keys of its chunks.
@@ -62,7 +64,26 @@ impl File {
             node,
             content,
             state: RwLock::new(live),
+            claim: Mutex::default(),
         })
+    }
+
+    /// Makes sure that a first write will find a data key, so that opening fails when the KMS cannot be asked, and
+    /// not a write that the kernel makes on its own after the program has gone.
+    ///
+    /// # Errors
+    /// [`ContentError::Key`].
+    pub fn prepare(&self) -> Result<(), ContentError> {
+        if self.state.read().is_none() && self.claim.lock().is_none() {
+            self.hold(self.volume.keyring.claim()?);
+        }
+        Ok(())
+    }
+
+    /// Keeps a claim for the first write.
+    pub fn hold(&self, claim: Claim) {
+        // One that was there goes without the guard.
+        let _before = self.claim.lock().replace(claim);
     }
 
     /// Believes the head and asks the keyring for the file's keys.
@@ -135,7 +156,8 @@ impl File {
 
     /// What a file is when its first byte comes: a data key of its own, and no content.
     pub(super) fn newborn(&self) -> Result<Live, ContentError> {
-        let fresh = self.volume.keyring.fresh(self.node)?;
+        let claim = self.claim.lock().take();
+        let fresh = self.volume.keyring.fresh(self.node, claim)?;
         let malformed = |source| ContentError::Malformed {
             node: self.node,
             source,
