@@ -166,7 +166,7 @@ fn a_refusal_that_somebody_else_meets_brings_the_check_forward() {
     scene.pass(2);
     scene.kms.fail(Some("Rejected.Disabled"));
     let node = crate::format::NodeId([1; 16]);
-    assert!(scene.door.keyring.fresh(node).is_err());
+    assert!(scene.door.keyring.fresh(node, None).is_err());
     scene.await_dark();
 }
 
