@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -12,6 +14,7 @@ use super::{Exit, Failure, fence, keystore, out};
 use crate::cli::{KmsArgs, KmsCommand, KmsName, KmsOptions, KmsServeArgs};
 use crate::config::{KmsSettings, Sources};
 use crate::kms::emulator::{AccessKeyError, AccessKeys, Emulator, Listeners};
+use crate::sys::limits;
 
 /// Does what `kmsfs kms …` was told.
 pub fn run(args: KmsArgs, sources: &Sources) -> Result<(), Failure> {
@@ -34,18 +37,25 @@ fn serve(args: KmsServeArgs, sources: &Sources) -> Result<(), Failure> {
     let store = keystore::open_or_create(&settings)?;
     let keys = access_keys(args.access_keys.as_deref(), &settings.key_store)?;
     fence::keep_out_of_dumps();
-    let listeners = Listeners::bind(args.listen, args.admin).map_err(|(address, error)| {
-        let what = format!("{address} cannot be listened on: {}", super::failure::reason(&error));
-        Failure::new(Exit::Busy, what, "choose another port; 0 takes one that is free")
-    })?;
+    limits::raise_descriptors();
+    let listeners = Listeners::bind(args.listen, args.admin).map_err(not_bound)?;
     let stopped = stopped()?;
-    let internal = |error: std::io::Error| Failure::internal(format!("the emulator cannot serve: {error}"));
+    let internal = |error: io::Error| Failure::internal(format!("the emulator cannot serve: {error}"));
     out::line(&format!("listening on http://{}", listeners.kms().map_err(internal)?))?;
     if let Some(address) = listeners.admin().map_err(internal)? {
         out::line(&format!("admin on http://{address}"))?;
     }
     let emulator = Emulator::new(store, keys, &args.region);
     listeners.serve(emulator, stopped).map_err(internal)
+}
+
+fn not_bound((address, error): (SocketAddr, io::Error)) -> Failure {
+    let what = format!("{address} cannot be listened on: {}", super::failure::reason(&error));
+    let exit = match error.kind() {
+        io::ErrorKind::PermissionDenied => Exit::Permission,
+        _ => Exit::Busy,
+    };
+    Failure::new(exit, what, "choose another port; 0 takes one that is free")
 }
 
 /// Ready when somebody wants it to end. From the call on, no signal is missed.

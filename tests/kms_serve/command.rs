@@ -105,3 +105,28 @@ fn log_holds_no_secret() {
         assert!(!log.contains(secret), "{secret}");
     }
 }
+
+/// A store under a passphrase is served with it, and not without.
+#[test]
+fn store_under_a_passphrase() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("keys"), "testid testsecret\n").unwrap();
+    fs::write(dir.path().join("secret"), "open sesame\n").unwrap();
+    fs::write(dir.path().join("wrong"), "open barley\n").unwrap();
+    let words = ["--listen", "127.0.0.1:0", "--store", "store", "--access-keys", "keys"];
+    let with = |passphrase: &str| {
+        let mut command = command(dir.path(), &[&words[..], &["--passphrase-file", passphrase]].concat());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut first)
+            .unwrap();
+        // One that has ended by itself cannot be signalled any more.
+        let _ = child.kill();
+        let code = child.wait().unwrap().code();
+        (first.starts_with("listening on "), code)
+    };
+    // Made, then opened again: killed both times.
+    assert_eq!((with("secret"), with("secret")), ((true, None), (true, None)));
+    assert_eq!(with("wrong"), (false, Some(12)));
+}
