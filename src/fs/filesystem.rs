@@ -95,6 +95,14 @@ impl Fs {
         self.inodes.peek(ino).is_some_and(|inode| inode.has_writers())
     }
 
+    /// The inode numbers of files that somebody has open for writing: only of those the kernel may hold pages back.
+    #[must_use]
+    pub fn being_written(&self) -> Vec<u64> {
+        let mut known = self.inodes.known();
+        known.retain(|ino| self.may_have_dirty_pages(*ino));
+        known
+    }
+
     /// The kernel forgets `count` look-ups of `ino`.
     pub fn forget(&self, ino: u64, count: u64) {
         let gone = self.inodes.forget(ino, count);

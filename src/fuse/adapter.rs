@@ -406,8 +406,17 @@ impl Filesystem for Adapter {
         answer!(reply, "releasedir", release(), done);
     }
 
-    fn fsyncdir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        answer!(reply, "fsyncdir", self.fs.sync_directory(fh.0), done);
+    fn fsyncdir(&self, _req: &Request, ino: INodeNo, fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        let fs = self.fs.clone();
+        let sync = move || answer!(reply, "fsyncdir", fs.sync_directory(fh.0), done);
+        match ino {
+            // It stands for everything, so also for what the kernel has not written yet.
+            INodeNo::ROOT => {
+                let written = self.fs.being_written().into_iter().map(INodeNo);
+                self.flusher.after_writeback(written.collect(), sync);
+            }
+            _ => sync(),
+        }
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
@@ -449,7 +458,7 @@ impl Filesystem for Adapter {
         }
         // What the kernel holds back was written before this.
         let (fs, name, value) = (self.fs.clone(), name.to_vec(), value.to_vec());
-        self.flusher.after_writeback(ino, move || {
+        self.flusher.after_writeback(vec![ino], move || {
             let set = || fs.set_xattr(ino.0, &name, &value, flags, &caller);
             answer!(reply, "setxattr", set(), done);
         });
@@ -518,7 +527,7 @@ impl Filesystem for Adapter {
             });
         };
         match run("lseek", || self.fs.has_writers(fh.0)) {
-            Ok(true) => self.flusher.after_writeback(ino, move || seek(reply)),
+            Ok(true) => self.flusher.after_writeback(vec![ino], move || seek(reply)),
             Ok(false) => seek(reply),
             Err(errno) => reply.error(errno),
         }

@@ -1,4 +1,5 @@
-//! Making the kernel write out what it holds back of a file, before a question about the file's data is answered.
+//! Making the kernel write out what it holds back, before a question about a file's data is answered, or everything
+//! is made durable.
 //!
 //! With its writeback cache the kernel asks where data and holes are without writing first. The answer would
 //! leave out what was written lately, and `cp` would make holes of it. So while a file is open for writing, the
@@ -10,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use fuser::{INodeNo, Notifier};
 
-type Job = (INodeNo, Box<dyn FnOnce() + Send>);
+type Job = (Vec<INodeNo>, Box<dyn FnOnce() + Send>);
 
 /// The thread, which ends when this is dropped.
 pub struct Flusher {
@@ -31,20 +32,22 @@ impl Flusher {
         Self { jobs }
     }
 
-    /// Does `job` when the kernel has written out what it holds of `ino`.
-    pub fn after_writeback(&self, ino: INodeNo, job: impl FnOnce() + Send + 'static) {
-        if let Err(SendError((_, job))) = self.jobs.send((ino, Box::new(job))) {
+    /// Does `job` when the kernel has written out what it holds of `inodes`.
+    pub fn after_writeback(&self, inodes: Vec<INodeNo>, job: impl FnOnce() + Send + 'static) {
+        if let Err(SendError((_, job))) = self.jobs.send((inodes, Box::new(job))) {
             job();
         }
     }
 }
 
 fn serve(work: &Receiver<Job>, notifier: &OnceLock<Notifier>) {
-    for (ino, job) in work {
-        if let Some(notifier) = notifier.get()
-            && let Err(error) = notifier.inval_inode(ino, 0, 0)
-        {
-            tracing::debug!(%error, "the kernel keeps dirty pages of {ino}");
+    for (inodes, job) in work {
+        for ino in inodes {
+            if let Some(notifier) = notifier.get()
+                && let Err(error) = notifier.inval_inode(ino, 0, 0)
+            {
+                tracing::debug!(%error, "the kernel keeps dirty pages of {ino}");
+            }
         }
         job();
     }

@@ -71,19 +71,120 @@ fn a_full_disk_fails_what_does_not_fit_and_nothing_else() {
     for seed in 0..30 {
         let medium = SimMedium::default();
         let mut world = World::new(seed, medium.clone()).unwrap();
-        medium.fail_at(20 + seed * 3, Fault::Full);
+        let lacking = if seed % 2 == 0 { libc::ENOSPC } else { libc::EDQUOT };
+        medium.fail_at(20 + seed * 3, Fault::Full(lacking));
         let mut refused = 0;
         for _ in 0..4 * STEPS {
             let Err(error) = world.step() else {
                 continue;
             };
-            assert_eq!(error.errno(), libc::ENOSPC, "seed {seed}: {error}");
+            assert_eq!(error.errno(), lacking, "seed {seed}: {error}");
             refused += 1;
             world.accept_what_is_there();
         }
         assert!(refused > 0 || seed > 10, "seed {seed}: the disk never was full");
         medium.heal();
         close_and_check(&mut world).unwrap_or_else(|reason| panic!("seed {seed}: {reason}"));
+    }
+}
+
+/// A store with something in its journal.
+fn busy(seed: u64) -> (World, SimMedium) {
+    let medium = SimMedium::default();
+    let mut world = World::new(seed, medium.clone()).unwrap();
+    world.run(STEPS).unwrap();
+    (world, medium)
+}
+
+/// Every write of a checkpoint lacks space once, as where overwriting takes new space: it passes, and the next
+/// checkpoint does the work.
+#[test]
+fn a_checkpoint_that_lacks_space_is_made_up_for() {
+    let mut stalled = 0;
+    for seed in 0..8 {
+        for at in 1.. {
+            let (mut world, medium) = busy(seed);
+            medium.fail_at(at, Fault::Error(libc::ENOSPC));
+            let tried = world.store.checkpoint();
+            if medium.operations() < at {
+                break;
+            }
+            medium.heal();
+            let journal = world.store.status().journal.unwrap();
+            match tried {
+                Ok(()) => {}
+                Err(error) => assert_eq!(error.errno(), libc::ENOSPC, "seed {seed}, at {at}: {error}"),
+            }
+            let checked = if journal.failed.is_some() {
+                // A sync of the journal itself; nothing can be said of it any more.
+                world.crash_and_check(&mut Rng(at))
+            } else {
+                stalled += u64::from(journal.stalled);
+                world.store.checkpoint().unwrap();
+                assert!(!world.store.status().journal.unwrap().stalled);
+                match world.store.commit_all() {
+                    // The sync that lacked space was a file's.
+                    Err(StoreError::FileLatched { .. }) => world.crash_and_check(&mut Rng(at)),
+                    committed => {
+                        committed.unwrap();
+                        close_and_check(&mut world)
+                    }
+                }
+            };
+            checked.unwrap_or_else(|reason| panic!("seed {seed}, at {at}: {reason}"));
+        }
+    }
+    assert!(stalled > 0, "no checkpoint lacked space");
+}
+
+/// While checkpoints lack space, writers that find no room in the journal are told so; what they had is there.
+#[test]
+fn a_journal_that_cannot_be_emptied_fails_writers_until_there_is_space() {
+    for seed in 0..8 {
+        let (mut world, medium) = busy(seed);
+        medium.fail_at(1, Fault::Broken(libc::ENOSPC));
+        let mut refused = 0;
+        for _ in 0..STEPS {
+            if let Err(error) = world.step() {
+                assert_eq!(error.errno(), libc::ENOSPC, "seed {seed}: {error}");
+                refused += 1;
+            }
+        }
+        assert!(refused > 0);
+        medium.heal();
+        let checked = world.crash_and_check(&mut Rng(seed));
+        checked.unwrap_or_else(|reason| panic!("seed {seed}: {reason}"));
+    }
+}
+
+/// The medium fails in a checkpoint, once or from then on: nothing more is accepted, reads go on, and the next mount
+/// has everything.
+#[test]
+fn a_checkpoint_on_a_failing_medium_loses_nothing() {
+    for seed in 0..8 {
+        for at in 1.. {
+            let (mut world, medium) = busy(seed);
+            let fault = match at % 3 {
+                0 => Fault::Broken(libc::EROFS),
+                1 => Fault::Broken(libc::EIO),
+                _ => Fault::Error(libc::EIO),
+            };
+            medium.fail_at(at, fault);
+            let tried = world.store.checkpoint();
+            if medium.operations() < at {
+                break;
+            }
+            if let Err(error) = tried {
+                let failed = world.store.status().journal.unwrap().failed;
+                assert_eq!(failed, Some(error.errno()), "seed {seed}, at {at}: {error}");
+                world.accept_what_is_there();
+                let latched = world.store.checkpoint();
+                assert!(matches!(latched, Err(StoreError::JournalLatched { .. })), "{latched:?}");
+            }
+            medium.heal();
+            let checked = world.crash_and_check(&mut Rng(at));
+            checked.unwrap_or_else(|reason| panic!("seed {seed}, at {at}: {reason}"));
+        }
     }
 }
 

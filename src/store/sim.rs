@@ -67,8 +67,10 @@ pub(super) enum Fault {
     PowerCut,
     /// This one operation fails; a write has been done in part.
     Error(i32),
-    /// From this operation on there is no space left: a file grows no more.
-    Full,
+    /// From this operation on there is no space left, or no quota: a file grows no more.
+    Full(i32),
+    /// From this operation on every one fails, as on a medium that has turned read-only.
+    Broken(i32),
 }
 
 #[derive(Debug, Default)]
@@ -164,7 +166,8 @@ impl Disk {
                 Err(io::Error::from_raw_os_error(libc::EIO))
             }
             Some((at, Fault::Error(errno))) if self.operations == at => Ok(Some(errno)),
-            Some((at, Fault::Full)) if self.operations >= at && grows => Ok(Some(libc::ENOSPC)),
+            Some((at, Fault::Full(errno))) if self.operations >= at && grows => Ok(Some(errno)),
+            Some((at, Fault::Broken(errno))) if self.operations >= at => Ok(Some(errno)),
             _ => Ok(None),
         }
     }

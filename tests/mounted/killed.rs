@@ -12,6 +12,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use crate::disk::Disk;
 use crate::harness::Vault;
 use crate::ledger::{Ledger, Record};
 
@@ -191,8 +192,8 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// One life of the daemon, ended in the middle of work.
-fn round(vault: &mut Vault, workers: &mut [Worker], dice: &mut Dice) {
+/// One life of the daemon, ended in the middle of work, after `before` has been done.
+fn round(vault: &mut Vault, workers: &mut [Worker], dice: &mut Dice, before: impl FnOnce()) {
     let daemon = vault.daemon();
     let vault = &*vault;
     let moment = match dice.below(4) {
@@ -202,6 +203,7 @@ fn round(vault: &mut Vault, workers: &mut [Worker], dice: &mut Dice) {
     let ends: Vec<io::Error> = thread::scope(|scope| {
         let running: Vec<_> = workers.iter_mut().map(|worker| scope.spawn(|| worker.work())).collect();
         thread::sleep(Duration::from_millis(moment));
+        before();
         vault.kill(daemon);
         running.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
@@ -232,6 +234,26 @@ fn keep_record(from: &Path, seed: u64) -> PathBuf {
     to
 }
 
+fn workers(vault: &Vault, records: &Path, dice: &mut Dice) -> Vec<Worker> {
+    let worker = |n: u64| {
+        let record = File::create(records.join(n.to_string())).unwrap();
+        Worker::new(vault.plain().join(n.to_string()), dice.next(), record)
+    };
+    (0..WORKERS).map(worker).collect()
+}
+
+fn check(workers: &mut [Worker], records: &Path, (seed, number): (u64, u64)) {
+    for worker in workers {
+        if let Err(reason) = worker.check() {
+            let record = keep_record(records, seed);
+            panic!("KMSFS_KILL_SEED={seed}, round {number}: {reason}; {}", record.display());
+        }
+        worker
+            .record
+            .line(&format!("round {number} ended, and everything was there"));
+    }
+}
+
 #[test]
 fn nothing_acknowledged_is_lost_when_the_daemon_is_killed() {
     let Some(mut vault) = Vault::new() else {
@@ -242,15 +264,10 @@ fn nothing_acknowledged_is_lost_when_the_daemon_is_killed() {
     let mut dice = Dice(seed);
     let records = vault.aside("records");
     fs::create_dir(&records).unwrap();
-    let mut workers: Vec<Worker> = (0..WORKERS)
-        .map(|n| {
-            let record = File::create(records.join(n.to_string())).unwrap();
-            Worker::new(vault.plain().join(n.to_string()), dice.next(), record)
-        })
-        .collect();
+    let mut workers = workers(&vault, &records, &mut dice);
     let mut recovered = 0;
     for number in 0..rounds {
-        round(&mut vault, &mut workers, &mut dice);
+        round(&mut vault, &mut workers, &mut dice, || {});
         vault.clear();
         if dice.below(4) == 0 {
             let said = vault.run(&["mount", "--recover-only", vault.backing().to_str().unwrap()]);
@@ -259,15 +276,7 @@ fn nothing_acknowledged_is_lost_when_the_daemon_is_killed() {
         }
         let options = options(&mut dice);
         vault.mount_with(&options.each_ref().map(String::as_str));
-        for worker in &mut workers {
-            if let Err(reason) = worker.check() {
-                let record = keep_record(&records, seed);
-                panic!("KMSFS_KILL_SEED={seed}, round {number}: {reason}; {}", record.display());
-            }
-            worker
-                .record
-                .line(&format!("round {number} ended, and everything was there"));
-        }
+        check(&mut workers, &records, (seed, number));
     }
     assert!(rounds < 20 || recovered > 0, "no kill left anything to recover");
     let lines: usize = workers
@@ -277,6 +286,38 @@ fn nothing_acknowledged_is_lost_when_the_daemon_is_killed() {
         .sum();
     eprintln!("{rounds} rounds, {lines} syncs acknowledged");
     assert!(lines as u64 > rounds * WORKERS, "nothing was acknowledged");
+}
+
+/// The backing is an ext4 of its own that forgets what it has not made durable: names, sizes and content alike.
+#[test]
+fn nothing_acknowledged_is_lost_when_a_real_ext4_loses_power() {
+    let Some(mut vault) = Vault::unmounted() else {
+        return;
+    };
+    let Some(disk) = Disk::ext4("128M") else {
+        return;
+    };
+    let rounds = number("KMSFS_KILL_ROUNDS").unwrap_or(20).div_ceil(4);
+    let seed = number("KMSFS_KILL_SEED").unwrap_or(1);
+    let mut dice = Dice(seed);
+    let (backing, plain, records) = (disk.path("volume"), vault.plain(), vault.aside("records"));
+    fs::create_dir(&records).unwrap();
+    vault.run(&["init", &backing]);
+    let mut mount = ["mount", &backing, plain.to_str().unwrap()].map(str::to_owned).to_vec();
+    mount.extend(options(&mut dice));
+    let mount: Vec<&str> = mount.iter().map(String::as_str).collect();
+    vault.mount_by(&mount);
+    let mut workers = workers(&vault, &records, &mut dice);
+    // What was done before counts from here on.
+    File::open(&plain).unwrap().sync_all().unwrap();
+    for number in 0..rounds {
+        round(&mut vault, &mut workers, &mut dice, || disk.power_off());
+        vault.clear();
+        disk.power_on();
+        vault.mount_by(&mount);
+        check(&mut workers, &records, (seed, number));
+    }
+    vault.umount();
 }
 
 /// On a medium that cannot be written to, nothing can be recovered, and that is said.
