@@ -23,7 +23,9 @@ for path in bin/kmsfs share/man/man1/kmsfs-mount.1 share/man/man8/mount.kmsfs.8 
   share/doc/kmsfs/LICENSE "lib/systemd/system/kmsfs@.service"; do
   [ -s "$root/usr/local/$path" ] || die "$path was not installed"
 done
-[ "$(readlink "$root/usr/sbin/mount.kmsfs")" = /usr/local/bin/kmsfs ] || die "mount.kmsfs is not the program"
+for helper in mount.kmsfs mount.fuse.kmsfs; do
+  [ "$(readlink "$root/usr/sbin/$helper")" = /usr/local/bin/kmsfs ] || die "$helper is not the program"
+done
 grep -q 'ExecStart=/usr/local/bin/kmsfs ' "$root/usr/local/lib/systemd/system/kmsfs@.service" || die "the unit starts another program"
 bash -n "$root/usr/local/share/bash-completion/completions/kmsfs"
 if command -v man >/dev/null; then

@@ -58,8 +58,11 @@ complete zsh zsh/vendor-completions/_kmsfs
 complete fish fish/vendor_completions.d/kmsfs.fish
 
 mkdir -p "$dest$sbin"
-ln -sfn "$prefix/bin/kmsfs" "$dest$sbin/mount.kmsfs"
-printf '%s\n' "$sbin/mount.kmsfs" >>"$work/manifest"
+# By the type in fstab, and by the type that a mount has then, for `mount -o remount`.
+for helper in mount.kmsfs mount.fuse.kmsfs; do
+  ln -sfn "$prefix/bin/kmsfs" "$dest$sbin/$helper"
+  printf '%s\n' "$sbin/$helper" >>"$work/manifest"
+done
 
 # What an older version had and this one has not.
 if [ -f "$dest$manifest" ]; then

@@ -17,7 +17,7 @@ while IFS= read -r path; do
   case $path in
     # The manifest is a file like others: nothing but what the installer can have written.
     *..* | *[[:cntrl:]]*) continue ;;
-    */kmsfs* | */_kmsfs | */mount.kmsfs*) rm -f -- "$dest$path" ;;
+    */kmsfs* | */_kmsfs | */mount.kmsfs* | */mount.fuse.kmsfs) rm -f -- "$dest$path" ;;
   esac
 done <"$manifest"
 rm -f -- "$manifest"

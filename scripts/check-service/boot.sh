@@ -14,7 +14,9 @@ mkdir "$work/upper" "$work/overlay"
 mount -t tmpfs tmpfs "$work/overlay"
 mkdir "$work/overlay/upper" "$work/overlay/work"
 mount -t overlay -o "lowerdir=/usr/sbin,upperdir=$work/overlay/upper,workdir=$work/overlay/work" overlay /usr/sbin
-ln -s "$work/usr/bin/kmsfs" /usr/sbin/mount.kmsfs
+for helper in mount.kmsfs mount.fuse.kmsfs; do
+  ln -sf "$work/usr/bin/kmsfs" "/usr/sbin/$helper"
+done
 touch "$work/fstab"
 mount --bind "$work/fstab" /etc/fstab
 

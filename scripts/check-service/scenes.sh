@@ -126,6 +126,10 @@ systemctl daemon-reload
 start
 is_mounted "$fstab" || die 'it is not mounted'
 echo text >"$fstab/file"
+mount -o remount,ro "$fstab" || die 'it cannot be made read-only'
+if touch "$fstab/other" 2>/dev/null; then die 'it was made read-only, and can be written'; fi
+mount -o remount,rw "$fstab" || die 'it cannot be made writable again'
+touch "$fstab/other"
 systemctl stop "$unit"
 ! is_mounted "$fstab" || die 'it is still mounted'
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 /// Mount a kmsfs volume for mount(8), which calls this for file systems of type `kmsfs`.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "mount.kmsfs", version, max_term_width = 110)]
 pub struct HelperArgs {
     /// The volume; anything, as `none`, with the option `ephemeral`

@@ -192,7 +192,8 @@ fn opening(settings: &MountSettings, kind: KmsKind) -> Opening {
     }
 }
 
-fn options(settings: &MountSettings) -> MountOptions {
+/// What the settings say for the kernel.
+pub fn options(settings: &MountSettings) -> MountOptions {
     let mut options = MountOptions {
         read_only: settings.read_only,
         allow_other: settings.allow_other,

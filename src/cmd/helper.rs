@@ -1,24 +1,31 @@
 //! `mount.kmsfs`: the program under its other name, called by mount(8) for lines of fstab. It puts what it is told
-//! into the words of `kmsfs mount`.
+//! into the words of `kmsfs mount`. As `mount.fuse.kmsfs`, by the type of a mount that is there, it changes options
+//! (`mount -o remount,ro`).
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use clap::Parser;
 
-use super::{Exit, Failure, mount, out, preflight};
+use super::{Exit, Failure, engine, mount, out, preflight, umount};
 use crate::cli::{Cli, Command, Complaint, HelperArgs, MountArgs};
 use crate::config::{MountSettings, Sources, is_mount_option};
+use crate::fuse;
 
 /// The exit codes of mount(8), which are not kmsfs's own.
 const USAGE: u8 = 1;
 const NOT_MOUNTED: u8 = 32;
 /// What makes a mount an ephemeral one, behind `-o`.
 const EPHEMERAL: &str = "ephemeral";
+/// What asks for other options of a mount that is there.
+const REMOUNT: &str = "remount";
 
 /// Whether the program was called as the helper.
 pub fn is_called(program: &OsStr) -> bool {
-    Path::new(program).file_name() == Some(OsStr::new("mount.kmsfs"))
+    let name = Path::new(program).file_name();
+    ["mount.kmsfs", "mount.fuse.kmsfs"]
+        .iter()
+        .any(|helper| name == Some(OsStr::new(helper)))
 }
 
 /// Does what mount(8) wants.
@@ -40,6 +47,9 @@ pub fn run(words: &[OsString], sources: &Sources) -> Result<(), Failure> {
 }
 
 fn mounted(args: &HelperArgs, sources: &Sources) -> Result<(), Failure> {
+    if args.options.iter().any(|item| item == REMOUNT) {
+        return remounted(args, sources);
+    }
     let mount_args = translated(args)?;
     if args.fake {
         return preflight::check(MountSettings::resolve(mount_args, sources)?).map(drop);
@@ -49,6 +59,26 @@ fn mounted(args: &HelperArgs, sources: &Sources) -> Result<(), Failure> {
         true => out::line(&format!("{}: mounted by kmsfs", args.dir.display())),
         false => Ok(()),
     }
+}
+
+/// mount(8) gives all options that shall hold from now on, those of FUSE that cannot be changed too.
+fn remounted(args: &HelperArgs, sources: &Sources) -> Result<(), Failure> {
+    let point = umount::mounted(&args.dir)?;
+    // What mount(8) does not say is allowed, other than for a new mount of kmsfs.
+    let mut options = vec!["dev".to_owned(), "suid".to_owned()];
+    options.extend(args.options.iter().filter(|item| *item != REMOUNT).cloned());
+    let all = HelperArgs {
+        spec: args.dir.clone(),
+        dir: args.dir.clone(),
+        options,
+        sloppy: true,
+        ..args.clone()
+    };
+    let settings = MountSettings::resolve(translated(&all)?, sources)?;
+    if args.fake {
+        return Ok(());
+    }
+    fuse::remount(&point, &engine::options(&settings)).map_err(|error| Failure::io("remounting", &point, &error))
 }
 
 fn for_mount(failure: Failure) -> Failure {
@@ -98,6 +128,7 @@ mod tests {
     #[test]
     fn the_name_decides() {
         assert!(is_called(OsStr::new("/sbin/mount.kmsfs")));
+        assert!(is_called(OsStr::new("mount.fuse.kmsfs")));
         assert!(!is_called(OsStr::new("/usr/bin/kmsfs")));
     }
 

@@ -47,6 +47,14 @@ pub fn mount<F: Filesystem>(filesystem: F, mountpoint: &Path, options: &MountOpt
     session
 }
 
+/// Changes the options of the mount at `mountpoint` that the kernel enforces, as root.
+///
+/// # Errors
+/// Those of mount(2): `EBUSY` when it shall be read-only and somebody has a file open for writing.
+pub fn remount(mountpoint: &Path, options: &MountOptions) -> io::Result<()> {
+    Ok(rustix::mount::mount_remount(mountpoint, flags(options), c"")?)
+}
+
 fn flags(options: &MountOptions) -> MountFlags {
     let choices = [
         (options.read_only, MountFlags::RDONLY),

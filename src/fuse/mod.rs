@@ -12,4 +12,5 @@ mod readahead;
 mod session;
 
 pub use caches::Caches;
+pub use direct::remount;
 pub use session::{MountOptions, Session, Unmounter, unmount};

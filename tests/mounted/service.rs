@@ -382,6 +382,26 @@ fn mount_8_calls_the_helper() {
     let list = fs::read_to_string("/proc/self/mounts").unwrap();
     let line = list.lines().find(|line| line.contains(plain)).unwrap();
     assert!(line.contains("fuse.kmsfs") && line.contains("noexec"), "{line}");
+    // By the type of the mount, for other options.
+    let helper = vault.aside("mount.fuse.kmsfs");
+    symlink(KMSFS, &helper).unwrap();
+    let remount = |options: &str| {
+        let output = vault
+            .command(&helper, &["kmsfs", plain, "-o", options])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    remount("ro,remount,nosuid,nodev,relatime,user_id=0,group_id=0,default_permissions");
+    assert_eq!(errno(fs::write(vault.plain().join("b"), "text")), Some(libc::EROFS));
+    remount("rw,remount,nosuid,noexec,relatime,user_id=0,group_id=0,default_permissions");
+    fs::write(vault.plain().join("b"), "text").unwrap();
+    let list = fs::read_to_string("/proc/self/mounts").unwrap();
+    let line = list.lines().find(|line| line.contains(plain)).unwrap();
+    assert!(
+        line.contains("nosuid") && line.contains("noexec") && !line.contains("nodev"),
+        "{line}"
+    );
     vault.run(&["umount", plain]);
 }
 
