@@ -57,21 +57,7 @@ impl Fs {
             Kind::Symlink => self.target_len(subject.node, stat.size)?,
             _ => stat.size,
         };
-        Ok(Attr {
-            ino: subject.ino,
-            size,
-            blocks: stat.blocks,
-            accessed: stat.accessed,
-            modified: stat.modified,
-            changed: stat.changed,
-            created: stat.created,
-            kind: stat.kind,
-            permissions: stat.permissions,
-            links: stat.links,
-            uid: stat.uid,
-            gid: stat.gid,
-            special: stat.special,
-        })
+        Ok(shown(subject, stat, size))
     }
 
     fn file_size(&self, subject: Subject, stat: &Stat, spot: &Spot) -> Result<u64> {
@@ -113,8 +99,10 @@ impl Fs {
         }
         // Also of a file that nobody has open and whose content is still on its way to its place.
         let content = self.volume.store.peek(inode.node);
-        // A chown(2) that changes neither takes setuid and setgid away too; it comes as a change of nothing.
-        if set.uid.is_some() || set.gid.is_some() || *set == SetAttr::default() {
+        if *set == SetAttr::default() {
+            self.change_nothing(&inode, caller)?;
+        }
+        if set.uid.is_some() || set.gid.is_some() {
             self.drop_capability(&inode)?;
             self.on(&inode, |spot| spot.chown(set.uid, set.gid))?;
         }
@@ -140,6 +128,25 @@ impl Fs {
             Some(content) => content.metadata_changed(),
             None => inode.touch(),
         }
+    }
+}
+
+/// The attributes of a node whose plain size is `size` and of which the backing says `stat`.
+pub(super) fn shown(subject: Subject, stat: &Stat, size: u64) -> Attr {
+    Attr {
+        ino: subject.ino,
+        size,
+        blocks: stat.blocks,
+        accessed: stat.accessed,
+        modified: stat.modified,
+        changed: stat.changed,
+        created: stat.created,
+        kind: stat.kind,
+        permissions: stat.permissions,
+        links: stat.links,
+        uid: stat.uid,
+        gid: stat.gid,
+        special: stat.special,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::attr::Subject;
+use super::attr::{Subject, shown};
 use super::error::{FsError, Result};
 use super::filesystem::Fs;
 use super::inodes::{Inode, Known, Link, generation};
@@ -41,7 +41,15 @@ impl Fs {
             node: entry.node,
             born: entry.flags.is_born(),
         };
-        let attr = self.attr_of(subject, &stat, &spot)?;
+        let (attr, readable) = match self.attr_of(subject, &stat, &spot) {
+            Ok(attr) => (attr, true),
+            // Its name is whole: it can still be listed, renamed and removed.
+            Err(error) if error.code() == Errno::IO => {
+                error.log("lookup");
+                (shown(subject, &stat, 0), false)
+            }
+            Err(error) => return Err(error),
+        };
         self.inodes.found(Known {
             ino: subject.ino,
             node: entry.node,
@@ -55,6 +63,7 @@ impl Fs {
         Ok(Found {
             generation: generation(entry.node),
             attr,
+            readable,
         })
     }
 }

@@ -8,9 +8,10 @@ use super::error::Result;
 use super::filesystem::Fs;
 use super::inodes::Inode;
 use super::spot::Spot;
-use super::types::Caller;
+use super::types::{Caller, Kind};
 use super::xattr::{STORED_CAPABILITY, remove_raw};
 use crate::sys::groups;
+use crate::sys::stat::Stat;
 
 const SETUID: u32 = 0o4000;
 const SETGID: u32 = 0o2000;
@@ -44,14 +45,19 @@ impl Fs {
     /// Takes setuid, and setgid where it means execution or `caller` is not of the group, as a write by an
     /// ordinary user does.
     pub(super) fn clear_setid(&self, inode: &Inode, caller: &Caller) -> Result<()> {
-        self.clear(inode, |permissions, group| {
-            let member = || groups::is_member(caller.pid, caller.gid, group);
-            let executable = permissions & GROUP_EXECUTE != 0;
-            match permissions & SETGID != 0 && (executable || !member()) {
-                true => SETUID | SETGID,
-                false => SETUID,
-            }
-        })
+        self.clear(inode, |stat| lost(stat, caller))
+    }
+
+    /// A chown(2) that changes neither owner nor group, which comes as a change of nothing: it takes setuid, setgid
+    /// and capabilities away as every chown does. The kernel has not looked whether `caller` may; nothing happens
+    /// for who may not, because the kernel sends the same before other calls that see to it themselves.
+    pub(super) fn change_nothing(&self, inode: &Inode, caller: &Caller) -> Result<()> {
+        let stat = self.on(inode, Spot::stat)?;
+        if stat.kind != Kind::File || ![0, stat.uid].contains(&caller.uid) {
+            return Ok(());
+        }
+        self.drop_capability(inode)?;
+        self.clear_setid(inode, caller)
     }
 
     /// Takes setgid from a file whose ACL was set by somebody who is not of its group.
@@ -59,21 +65,33 @@ impl Fs {
         if caller.uid == 0 {
             return Ok(());
         }
-        self.clear(inode, |permissions, group| {
-            let others = permissions & SETGID != 0 && !groups::is_member(caller.pid, caller.gid, group);
-            if others { SETGID } else { 0 }
-        })
+        self.clear(inode, |stat| if is_member(caller, stat) { 0 } else { SETGID })
     }
 
-    /// Takes the bits that `which` says of the mode and group of a file.
-    fn clear(&self, inode: &Inode, which: impl Fn(u32, u32) -> u32) -> Result<()> {
+    /// Takes the bits of the mode that `which` says.
+    fn clear(&self, inode: &Inode, which: impl Fn(&Stat) -> u32) -> Result<()> {
         let stat = self.on(inode, Spot::stat)?;
         let before = u32::from(stat.permissions);
-        let after = before & !which(before, stat.gid);
+        let after = before & !which(&stat);
         if after != before {
             self.on(inode, |spot| spot.chmod(after))?;
             self.touched(inode);
         }
         Ok(())
     }
+}
+
+/// The bits of the mode that a change by `caller` may take, if they are set: setuid, and setgid where it means
+/// execution or `caller` is not of the group.
+fn lost(stat: &Stat, caller: &Caller) -> u32 {
+    let permissions = u32::from(stat.permissions);
+    let executable = permissions & GROUP_EXECUTE != 0;
+    match permissions & SETGID != 0 && (executable || !is_member(caller, stat)) {
+        true => SETUID | SETGID,
+        false => SETUID,
+    }
+}
+
+fn is_member(caller: &Caller, stat: &Stat) -> bool {
+    caller.uid == 0 || groups::is_member(caller.pid, caller.gid, stat.gid)
 }

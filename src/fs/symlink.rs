@@ -101,7 +101,11 @@ impl Fs {
     /// The length of the target of a symlink whose stored form has `stored` bytes.
     pub(super) fn target_len(&self, node: NodeId, stored: u64) -> Result<u64> {
         let sealed = match stored == ELSEWHERE.len() as u64 {
-            true => stat(self.volume.root.as_fd(), &side_file(node))?.size,
+            true => {
+                let side = stat(self.volume.root.as_fd(), &side_file(node));
+                let lost = |errno| FsError::damaged(format!("the target of symlink {node} cannot be read: {errno}"));
+                side.map_err(lost)?.size
+            }
             false => stored / 4 * 3 + (stored % 4).saturating_sub(1),
         };
         Ok(sealed.saturating_sub(OVERHEAD as u64))

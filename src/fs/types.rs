@@ -58,6 +58,8 @@ pub struct Found {
     pub generation: u32,
     /// Its attributes.
     pub attr: Attr,
+    /// Whether its size could be told. If not, `attr` says 0, and whoever asks for the attributes again gets `EIO`.
+    pub readable: bool,
 }
 
 /// A point in time to set.

@@ -71,8 +71,13 @@ fn generation(found: &Found) -> Generation {
     Generation(found.generation.into())
 }
 
+/// For how long the kernel may rely on what it is told of a node.
+fn ttl(found: &Found) -> Duration {
+    if found.readable { TTL } else { Duration::ZERO }
+}
+
 fn entry(reply: ReplyEntry, found: Found) {
-    reply.entry(&TTL, &attr(&found.attr), generation(&found));
+    reply.entry(&ttl(&found), &attr(&found.attr), generation(&found));
 }
 
 fn done<R>(reply: ReplyEmpty, _: R) {
@@ -271,7 +276,7 @@ impl Filesystem for Adapter {
             create(),
             |reply: ReplyCreate, (found, handle): (Found, u64)| {
                 let handle = FileHandle(handle);
-                reply.created(&TTL, &attr(&found.attr), generation(&found), handle, OPEN);
+                reply.created(&ttl(&found), &attr(&found.attr), generation(&found), handle, OPEN);
             }
         );
     }
@@ -383,13 +388,14 @@ impl Filesystem for Adapter {
             self.fs.list_plus(fh.0, offset, |item| {
                 let (listed, name) = (item.listed, OsStr::from_bytes(item.listed.name));
                 let dot = matches!(listed.name, b"." | b"..");
+                let ttl = item.found.as_ref().map_or(TTL, ttl);
                 let (attr, generation) = match &item.found {
                     Some(found) => (attr(&found.attr), generation(found)),
                     // The kernel does not take look-ups of these two; an entry that cannot be read has number 0.
                     None if dot => (bare_attr(listed.ino, listed.kind), Generation(0)),
                     None => (bare_attr(0, listed.kind), Generation(0)),
                 };
-                reply.add(attr.ino, listed.next, name, &TTL, &attr, generation)
+                reply.add(attr.ino, listed.next, name, &ttl, &attr, generation)
             })
         });
         match list {

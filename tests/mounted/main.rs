@@ -14,6 +14,7 @@
 //! - `namespace`: calls that programs seldom make
 //! - `service`: the daemon as systemd, mount(8) and signals see it, and what is left of one that died
 //! - `single`: files of a backing, unsealed without the mount
+//! - `broken`: what is damaged, full or gone stays within bounds
 //! - `differential`: random calls, compared with a plain directory
 //! - `user`: an ordinary user, without privileges
 //! - `sample`: volumes of every released format still open
@@ -21,6 +22,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test fails by panicking.
 
 mod attacks;
+mod broken;
 mod cloud;
 mod dark;
 mod dark_memory;

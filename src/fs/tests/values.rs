@@ -152,7 +152,23 @@ fn owner_mode_and_umask_are_the_callers() {
     };
     let owned = bench.fs.set_attr(found.attr.ino, &set, &caller()).unwrap();
     assert_eq!((owned.uid, owned.gid, owned.permissions), (5, 6, 0o755));
+    bench
+        .fs
+        .set_attr(found.attr.ino, &set_permissions(0o6755), &caller())
+        .unwrap();
+    // A chown(2) that changes neither takes the bits away too, if it is the owner's or root's.
+    for (who, left) in [(other, 0o6755), (caller(), 0o755)] {
+        let after = bench.fs.set_attr(found.attr.ino, &SetAttr::default(), &who).unwrap();
+        assert_eq!(after.permissions, left);
+    }
     bench.fs.release(handle);
+}
+
+fn set_permissions(mode: u32) -> SetAttr {
+    SetAttr {
+        permissions: Some(mode),
+        ..SetAttr::default()
+    }
 }
 
 /// The journal's copying writes to the stored file, and the backing's kernel takes `security.capability` from what

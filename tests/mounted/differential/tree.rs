@@ -62,9 +62,11 @@ fn node(path: &Path, whole: bool) -> Node {
     let stat = fs::symlink_metadata(path).unwrap();
     let kind = stat.file_type();
     let device = kind.is_char_device() || kind.is_block_device();
+    // A whiteout is made elsewhere and moved, so it inherits neither group nor ACL of its directory.
+    let whiteout = kind.is_char_device() && stat.rdev() == 0;
     Node {
         mode: stat.mode(),
-        owner: (stat.uid(), stat.gid()),
+        owner: (stat.uid(), if whiteout { 0 } else { stat.gid() }),
         links: stat.nlink(),
         size: if kind.is_dir() { 0 } else { stat.size() },
         special: if device { stat.rdev() } else { 0 },
@@ -74,7 +76,11 @@ fn node(path: &Path, whole: bool) -> Node {
             .is_symlink()
             .then(|| fs::read_link(path).unwrap().into_os_string().into_vec()),
         content: (whole && kind.is_file()).then(|| fs::read(path).unwrap()),
-        attributes: if whole { attributes(path) } else { BTreeMap::new() },
+        attributes: if whole && !whiteout {
+            attributes(path)
+        } else {
+            BTreeMap::new()
+        },
     }
 }
 
