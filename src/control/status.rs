@@ -29,6 +29,9 @@ pub struct Status {
     /// How the master key is watched.
     #[serde(default)]
     pub revocation: RevocationStatus,
+    /// Files and directories that the kernel has not forgotten, and the directories above them.
+    #[serde(default)]
+    pub inodes: u64,
     /// Data keys in memory.
     pub keys: KeyStatus,
     /// The journal.
@@ -143,6 +146,7 @@ mod tests {
         let names: Vec<&String> = json.as_object().unwrap().keys().collect();
         let expected = [
             "backing",
+            "inodes",
             "journal",
             "keys",
             "kms",

@@ -46,3 +46,20 @@ macro_rules! answer {
     };
 }
 pub(super) use answer;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_costs_one_request() {
+        let guard = parking_lot::Mutex::new(0);
+        let panics = || {
+            let _held = guard.lock();
+            panic!("on purpose")
+        };
+        assert_eq!(run::<()>("test", panics).map_err(i32::from), Err(libc::EIO));
+        // What it held is open again, and the thread goes on.
+        assert_eq!(run("test", || Ok(*guard.lock())).map_err(i32::from), Ok(0));
+    }
+}

@@ -45,3 +45,34 @@ fn regression_a_damaged_file_is_listed_and_can_be_moved_and_removed() {
     assert_eq!(fs::read_to_string(&large).unwrap(), "new");
     vault.sh("rm -r d; rm large; test -z \"$(ls -A)\"");
 }
+
+/// Somebody empties the backing while it is mounted.
+#[test]
+fn a_backing_that_goes_away_gives_errors_and_no_more() {
+    let Some(mut vault) = Vault::new() else { return };
+    fs::create_dir(vault.plain().join("d")).unwrap();
+    for name in ["a", "b", "d/c"] {
+        fs::write(vault.plain().join(name), "text").unwrap();
+    }
+    vault.offline(|_| {});
+    let open = File::open(vault.plain().join("a")).unwrap();
+    for entry in fs::read_dir(vault.backing()).unwrap() {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap().is_dir() {
+            true => fs::remove_dir_all(entry.path()).unwrap(),
+            false if entry.file_name().to_str().unwrap().starts_with("kmsfs.") => {}
+            false => fs::remove_file(entry.path()).unwrap(),
+        }
+    }
+    // What is open stays; what is not says that it is gone; what is new works.
+    let mut text = [0; 4];
+    std::os::unix::fs::FileExt::read_exact_at(&open, &mut text, 0).unwrap();
+    assert_eq!(&text, b"text");
+    for name in ["b", "d/c"] {
+        assert!(fs::read(vault.plain().join(name)).is_err(), "{name}");
+    }
+    assert!(fs::write(vault.plain().join("d/new"), "new").is_err());
+    fs::write(vault.plain().join("new"), "new").unwrap();
+    assert_eq!(fs::read_to_string(vault.plain().join("new")).unwrap(), "new");
+    vault.run(&["status", vault.plain().to_str().unwrap()]);
+}

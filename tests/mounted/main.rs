@@ -15,6 +15,7 @@
 //! - `service`: the daemon as systemd, mount(8) and signals see it, and what is left of one that died
 //! - `single`: files of a backing, unsealed without the mount
 //! - `broken`: what is damaged, full or gone stays within bounds
+//! - `limits`: many files, large directories, few descriptors; `sharing`: several processes and users
 //! - `differential`: random calls, compared with a plain directory
 //! - `user`: an ordinary user, without privileges
 //! - `sample`: volumes of every released format still open
@@ -36,9 +37,11 @@ mod harness;
 mod holder;
 mod killed;
 mod ledger;
+mod limits;
 mod namespace;
 mod sample;
 mod service;
+mod sharing;
 mod single;
 mod user;
 mod work;
