@@ -67,7 +67,7 @@ impl Fs {
             folder: &to,
             name: new_name,
         };
-        if how == RenameHow::Replace {
+        if matches!(how, RenameHow::Replace | RenameHow::Whiteout(_)) {
             self.commit_before(&from, &to)?;
         }
         for _ in 0..ATTEMPTS {

@@ -578,6 +578,13 @@ fn names_are_as_posix_allows_wherever_the_power_fails() {
     ));
 }
 
+/// A rename with a whiteout over a file did not make the new content durable first, as every other rename over a
+/// file does; a crash left an empty file in the place of one that had content.
+#[test]
+fn regression_a_whiteout_rename_over_a_file_commits_first() {
+    crash_everywhere(1055, Missing::Nothing).unwrap();
+}
+
 #[test]
 fn a_sync_that_is_left_out_is_noticed() {
     for missing in [
