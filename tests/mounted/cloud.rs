@@ -233,3 +233,67 @@ fn mistakes_are_named() {
     let (code, said) = init(&vault, "alias/test");
     assert!(code == 2 && said.contains("--region"), "{said}");
 }
+
+/// Tries to mount, which must fail; gives the exit code and what was said.
+fn refused(vault: &Vault) -> (i32, String) {
+    let (backing, plain) = (vault.backing(), vault.plain());
+    let output = vault.kmsfs(&["mount", backing.to_str().unwrap(), plain.to_str().unwrap()]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("\nhelp: ") && said.contains("request "), "{said}");
+    (output.status.code().unwrap(), said)
+}
+
+#[test]
+fn wrapped_keys_that_do_not_belong_here() {
+    let Some((vault, emulator)) = cloud() else { return };
+    let (other, stranger) = cloud().unwrap();
+    let path = vault.backing().join("kmsfs.volume");
+    let descriptor = fs::read_to_string(&path).unwrap();
+    let line = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.contains(name)).unwrap();
+        line.split('"').nth(3).unwrap().to_owned()
+    };
+    let (key, blob) = (line(&descriptor, "master_key"), line(&descriptor, "\"blob\""));
+    let with = |new: &str| fs::write(&path, descriptor.replace(&blob, new)).unwrap();
+    // Damaged, and cut to something shorter.
+    let turned = if blob.ends_with("A") { "B" } else { "A" };
+    with(&format!("{}{turned}{}", &blob[..100], &blob[101..]));
+    assert_eq!(refused(&vault).0, 15);
+    with(&blob[..80]);
+    assert_eq!(refused(&vault).0, 15);
+    // Of another KMS, whose keys nobody knows here.
+    let foreign = fs::read_to_string(other.backing().join("kmsfs.volume")).unwrap();
+    with(&line(&foreign, "\"blob\""));
+    let (code, said) = refused(&vault);
+    assert!(code == 13 && said.contains("Forbidden.KeyNotFound"), "{said}");
+    drop(stranger);
+    // Of the same key, but bound to another volume.
+    let second = vault.aside("second");
+    let endpoint = emulator.url();
+    let to = ["--kms", "alibaba", "--endpoint", &endpoint, "--key-id", &key];
+    vault.run(&[&["init", second.to_str().unwrap()][..], &to].concat());
+    let second = fs::read_to_string(second.join("kmsfs.volume")).unwrap();
+    with(&line(&second, "\"blob\""));
+    assert_eq!(refused(&vault).0, 15);
+}
+
+#[test]
+fn keys_that_cannot_wrap() {
+    let Some((mut vault, emulator)) = cloud() else { return };
+    vault.set("KMSFS_KMS", "alibaba");
+    vault.set("KMSFS_ENDPOINT", &emulator.url());
+    let target = vault.aside("new");
+    let init = |key: &str| {
+        let output = vault.kmsfs(&["init", target.to_str().unwrap(), "--key-id", key]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(", request ") && !target.exists(), "{said}");
+        output.status.code().unwrap()
+    };
+    let rsa = vault.run(&["key", "create", "--spec", "RSA_2048"]);
+    assert_eq!(init(rsa.trim()), 15);
+    vault.run(&["key", "disable", "alias/test"]);
+    assert_eq!(init("alias/test"), 13);
+    assert_eq!(refused(&vault).0, 13);
+    vault.run(&["key", "schedule-deletion", "alias/test"]);
+    assert_eq!(init("alias/test"), 13);
+}

@@ -204,9 +204,13 @@ fn distrust(error: &(dyn std::error::Error + 'static)) -> bool {
             rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented
         )
     };
-    causes(error).any(|cause| {
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let inner = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        cause.downcast_ref::<rustls::Error>().or(inner).is_some_and(certificate)
-    })
+    // I/O errors hide what they carry from the chain of causes, and may carry one another.
+    let carried = |cause: &'_ (dyn std::error::Error + 'static)| {
+        let mut cause = cause;
+        while let Some(inner) = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            cause = inner;
+        }
+        cause.downcast_ref::<rustls::Error>().is_some_and(certificate)
+    };
+    causes(error).any(carried)
 }

@@ -27,3 +27,5 @@ mod bad_input;
 pub(crate) mod server;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

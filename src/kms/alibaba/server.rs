@@ -188,7 +188,7 @@ fn read(stream: &mut TcpStream) -> Option<Seen> {
         }
         head.push(byte[0]);
     }
-    let head = String::from_utf8(head).unwrap();
+    let head = String::from_utf8(head).ok()?;
     let mut lines = head.lines();
     let mut first = lines.next()?.split(' ');
     let (method, target) = (first.next()?.to_owned(), first.next()?);
