@@ -147,6 +147,7 @@ fn some(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const FILE: &str = r#"{"current":"key","profiles":[
         {"name":"key","mode":"AK","access_key_id":"i","access_key_secret":"s","region_id":"cn-hangzhou","language":"en"},
@@ -204,6 +205,15 @@ mod tests {
             "{\"profiles\":[{\"access_key_secret\":[\"SECRET\"]}]}",
         ] {
             assert!(!recipe(text, None).unwrap_err().to_string().contains("SECRET"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_recipe_or_an_error(text in ".{0,200}", piece in 0usize..FILE.len(), cut in 0usize..FILE.len()) {
+            let _ = recipe(&text, None);
+            let text = format!("{}{text}{}", &FILE[..cut], &FILE[piece..]);
+            let _ = recipe(&text, None);
         }
     }
 }

@@ -69,6 +69,7 @@ fn section<'a>(text: &'a str, wanted: &str) -> Option<HashMap<&'a str, &'a str>>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const FILE: &str = "# a comment\n[default]\nenable = true\ntype = access_key # the usual one\naccess_key_id = i\n\
         access_key_secret = s#=s\n\n[role]\ntype=ram_role_arn\naccess_key_id=i\naccess_key_secret=s\nrole_arn=a\n\
@@ -93,5 +94,14 @@ mod tests {
         assert!(why("half").contains("access_key_secret"));
         assert!(why("nobody").contains("nobody"));
         assert!(recipe("f", "", "default").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_recipe_or_an_error(text in ".{0,200}", piece in 0usize..FILE.len(), cut in 0usize..FILE.len()) {
+            let _ = recipe("f", &text, "default");
+            let text = format!("{}{text}{}", &FILE[..cut], &FILE[piece..]);
+            let _ = recipe("f", &text, "default");
+        }
     }
 }
