@@ -84,11 +84,9 @@ fn shared_data_keys_need_a_few_calls_only() {
     let options = ["--key-reuse", "1000,1h,1G"];
     vault.mount_with(&options);
     vault.sh("for i in $(seq 300); do echo $i > f$i; done; sync");
-    assert!(
-        emulator.calls("GenerateDataKey") - before <= 5,
-        "{}",
-        emulator.calls("GenerateDataKey")
-    );
+    // The shared one, and those that wait for more files.
+    let made = emulator.calls("GenerateDataKey") - before;
+    assert!(made <= 10, "{made}");
     vault.umount();
     vault.mount_with(&options);
     let before = emulator.calls("Decrypt");
