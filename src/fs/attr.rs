@@ -45,8 +45,7 @@ impl Fs {
     }
 
     pub(super) fn attr_of_inode(&self, inode: &Inode) -> Result<Attr> {
-        let (stat, spot) = self.on(inode, |spot| Ok((spot.stat()?, spot.clone())))?;
-        self.attr_of(inode.into(), &stat, &spot)
+        self.there(inode, |spot| self.attr_of(inode.into(), &spot.stat()?, spot))
     }
 
     /// The attributes of what is at `spot`, of which the backing says `stat`.

@@ -6,7 +6,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::RwLockReadGuard;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::{self, Errno};
 
@@ -14,11 +16,14 @@ use super::error::{FsError, Result};
 use super::filesystem::Fs;
 use super::inodes::{Inode, Link, Place};
 use super::spot::Spot;
+use crate::names::Index;
 use crate::store::StoredPath;
 use crate::sys::stat::stat;
 
 /// How often a call is tried again because the name it used was changed under it.
 const ATTEMPTS: usize = 8;
+/// How long it waits each time for whoever changes the name. Not for ever, because it may hold one of the guards.
+const PATIENCE: Duration = Duration::from_millis(20);
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
@@ -30,7 +35,7 @@ impl Fs {
         inode.names()?;
         for _ in 1..ATTEMPTS {
             match self.open_chain(inode.ino) {
-                Err(error) if error.code() == Errno::NOENT => {}
+                Err(error) if error.code() == Errno::NOENT => self.wait_for_renames(inode.ino),
                 other => return other,
             }
         }
@@ -84,15 +89,44 @@ impl Fs {
         Ok(Spot::Named(self.directory(&parent)?, link.stored))
     }
 
-    /// Does `call` where `inode` is, again if the name was changed under it.
+    /// Does `call` where `inode` is; see [`Fs::there`].
     pub(super) fn on<T>(&self, inode: &Inode, call: impl Fn(&Spot) -> io::Result<T>) -> Result<T> {
+        self.there(inode, |spot| Ok(call(spot)?))
+    }
+
+    /// Does `work` where `inode` is, again if the name was changed under it: then while nobody can change it.
+    pub(super) fn there<T>(&self, inode: &Inode, work: impl Fn(&Spot) -> Result<T>) -> Result<T> {
+        match work(&self.spot(inode)?) {
+            Err(error) if error.code() == Errno::NOENT => {}
+            other => return other,
+        }
         for _ in 1..ATTEMPTS {
-            match call(&self.spot(inode)?) {
-                Err(Errno::NOENT) => {}
-                other => return Ok(other?),
+            let parent = self.parent(inode.ino);
+            let _still = parent.as_ref().and_then(|parent| still(parent));
+            match work(&self.spot(inode)?) {
+                Err(error) if error.code() == Errno::NOENT => {}
+                other => return other,
             }
         }
-        Ok(call(&self.spot(inode)?)?)
+        work(&self.spot(inode)?)
+    }
+
+    /// Waits until whoever is renaming `ino`, or a directory above it, has said so in the table: the backing's name
+    /// changes a little earlier, under the directory's guard.
+    fn wait_for_renames(&self, ino: u64) {
+        let mut below = self.parent(ino);
+        while let Some(parent) = below {
+            drop(still(&parent));
+            below = self.parent(parent.ino);
+        }
+    }
+
+    /// The directory that `ino` has a name in.
+    fn parent(&self, ino: u64) -> Option<Arc<Inode>> {
+        match self.inodes.place(ino) {
+            Ok(Place::Named(link)) => self.inodes.peek(link.parent),
+            _ => None,
+        }
     }
 
     /// The path of `inode` in stored names, from the backing's root: a hint for recovery, not a promise.
@@ -106,4 +140,9 @@ impl Fs {
         names.reverse();
         StoredPath::new(names.join("/"))
     }
+}
+
+/// Keeps the names of `parent` as they are, if whoever is changing them is done soon.
+fn still(parent: &Inode) -> Option<RwLockReadGuard<'_, Option<Index>>> {
+    parent.names().ok()?.try_read_for(PATIENCE)
 }

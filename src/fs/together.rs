@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::os::fd::AsFd;
 
+use parking_lot::MutexGuard;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::{self, Errno};
 
@@ -72,7 +73,7 @@ impl Fs {
                 new: &back.stored,
             },
         ];
-        if let Err(error) = self.move_together(&moves) {
+        if let Err(error) = self.move_together(&self.moving.lock(), &moves) {
             to.drop_side(&forth);
             from.drop_side(&back);
             return Err(error);
@@ -95,6 +96,8 @@ impl Fs {
     ) -> Result<()> {
         self.before_leaving(from.folder, source)?;
         let root = self.folder(ROOT)?;
+        // From here on: there is one place to make a whiteout.
+        let moving = self.moving.lock();
         let made = self.make_whiteout(&root, caller)?;
         let moved = self.placed(source, to, target.map(|target| &target.entry))?;
         let left = self
@@ -114,7 +117,7 @@ impl Fs {
                 new: &left.stored,
             },
         ];
-        if let Err(error) = self.move_together(&moves) {
+        if let Err(error) = self.move_together(&moving, &moves) {
             to.drop_side(&moved);
             from.drop_side(&left);
             return Err(error);
@@ -168,8 +171,7 @@ impl Fs {
     }
 
     /// Does all of `moves`, durably, or none.
-    fn move_together(&self, moves: &[Move<'_>; 2]) -> Result<()> {
-        let _one = self.moving.lock();
+    fn move_together(&self, _moving: &MutexGuard<'_, ()>, moves: &[Move<'_>; 2]) -> Result<()> {
         // What is to be moved, and where to, must not be forgotten when one of the renames is not.
         for folder in moves.iter().flat_map(|rename| [rename.from, rename.to]) {
             self.sync_entries(folder)?;

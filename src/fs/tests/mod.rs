@@ -6,5 +6,6 @@ mod crash;
 mod directories;
 mod links;
 mod names;
+mod parallel;
 mod power;
 mod values;
