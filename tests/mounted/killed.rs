@@ -209,7 +209,7 @@ fn round(vault: &mut Vault, workers: &mut [Worker], dice: &mut Dice, before: imp
     });
     for end in ends {
         let errno = end.raw_os_error();
-        let dead = [libc::ENOTCONN, libc::ECONNABORTED, libc::EIO];
+        let dead = [libc::ENOTCONN, libc::ECONNABORTED, libc::EIO, libc::EROFS];
         assert!(
             errno.is_some_and(|errno| dead.contains(&errno)),
             "a worker ended before the mount did: {end}"
