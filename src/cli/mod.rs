@@ -18,6 +18,6 @@ pub use helper::HelperArgs;
 pub use options::{KmsOptions, Layer, MountOptions, VolumeOptions};
 pub use single::{DecryptArgs, EncryptArgs, FileFormat, OutputArgs, SealArgs, UnsealArgs};
 pub use values::{
-    ContextPair, EndpointType, Grace, KmsName, OverwriteName, PassphraseSource, Reuse, SignatureName, Size,
-    optional_path_bytes, path_bytes,
+    ContextPair, EndpointType, Grace, IdleAction, KmsName, MetricsPlace, OverwriteName, PassphraseSource, Reuse,
+    SignatureName, Size, optional_path_bytes, path_bytes,
 };

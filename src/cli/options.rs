@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::values::{
-    EndpointType, Grace, KmsName, OverwriteName, PassphraseSource, Reuse, SignatureName, Size, duration,
+    EndpointType, Grace, IdleAction, KmsName, MetricsPlace, OverwriteName, PassphraseSource, Reuse, SignatureName,
+    Size, duration,
 };
 
 /// A set of options as one source gives it.
@@ -125,6 +126,21 @@ pub struct MountOptions {
     /// How long the volume stays readable while the KMS does not answer [default: 1h]
     #[arg(long, value_name = "DURATION|unlimited")]
     pub offline_grace: Option<Grace>,
+    /// Serve metrics for Prometheus at a loopback address or a Unix socket [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT|unix:PATH")]
+    pub metrics: Option<MetricsPlace>,
+    /// Append a line of JSON to this file whenever the volume is mounted, locked, denied, … [default: no file]
+    #[arg(long, value_name = "FILE")]
+    pub audit_log: Option<PathBuf>,
+    /// Write each open to the audit log too, with user, process and plain path
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub audit_opens: Option<bool>,
+    /// Unmount when nobody has used the mount for so long [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub idle_timeout: Option<Duration>,
+    /// What to do then [default: unmount]
+    #[arg(long, value_name = "WHAT")]
+    pub idle_action: Option<IdleAction>,
     /// Let new files share a data key within these bounds [default: one key for each file]
     #[arg(long, value_name = "FILES,SECONDS,BYTES")]
     pub key_reuse: Option<Reuse>,
@@ -148,6 +164,11 @@ layer!(MountOptions {
     key_cache,
     revocation_check,
     offline_grace,
+    metrics,
+    audit_log,
+    audit_opens,
+    idle_timeout,
+    idle_action,
     key_reuse,
     journal_size,
     commit_interval,

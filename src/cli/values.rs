@@ -1,6 +1,7 @@
 //! The values of options: sizes, durations, where a passphrase comes from. Each is parsed once, from text.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -45,6 +46,39 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         return Ok(Duration::from_secs(seconds));
     }
     humantime::parse_duration(text).map_err(|_| "a duration is a number with a unit, as 90s, 5m or 1h".into())
+}
+
+/// What becomes of a mount that nobody uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+pub enum IdleAction {
+    /// It is unmounted, unless somebody has a file open or is in a directory of it
+    Unmount,
+    /// It is locked until somebody unlocks it
+    Lock,
+}
+
+/// Where metrics are served: a loopback address with a port, or `unix:PATH`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MetricsPlace {
+    /// At this address, which is of this machine alone.
+    Loopback(SocketAddr),
+    /// At this Unix socket.
+    Socket(#[serde(with = "path_bytes")] PathBuf),
+}
+
+impl FromStr for MetricsPlace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<MetricsPlace, String> {
+        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+            return Ok(MetricsPlace::Socket(path.into()));
+        }
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() => Ok(MetricsPlace::Loopback(address)),
+            Ok(_) => Err("metrics are served at a loopback address only, as 127.0.0.1:9750, or at unix:PATH".into()),
+            Err(_) => Err("metrics are served at ADDRESS:PORT, as 127.0.0.1:9750, or at unix:PATH".into()),
+        }
+    }
 }
 
 /// How long something goes on without contact: a duration, or without end.
@@ -247,6 +281,16 @@ mod tests {
         assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
         assert!(duration("soon").is_err());
+    }
+
+    #[test]
+    fn metrics_stay_on_this_machine() {
+        let place = |text: &str| text.parse::<MetricsPlace>();
+        assert!(place("127.0.0.1:9750").is_ok() && place("[::1]:9750").is_ok());
+        assert_eq!(place("unix:/run/m"), Ok(MetricsPlace::Socket("/run/m".into())));
+        for bad in ["", "unix:", "9750", "0.0.0.0:9750", "192.0.2.1:80", "localhost"] {
+            assert!(place(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use signal_hook::iterator::Signals;
 use super::engine::{self, Mounted};
 use super::{Exit, Failure, fence, preflight, unmount, watchdog};
 use crate::config::MountSettings;
-use crate::control::{Entry, Handler, Registry, Server};
+use crate::control::{Entry, Event as AuditEvent, Handler, Registry, Server};
 
 /// What the kernel calls FUSE, in `statfs`.
 const FUSE_MAGIC: u64 = 0x6573_5546;
@@ -55,7 +55,9 @@ pub fn serve(settings: &MountSettings, ready: impl FnOnce(Vec<String>) -> Result
             ready(notes)
                 .inspect_err(|failure| tracing::warn!("{}", failure.what))
                 .ok();
+            handler.note(&AuditEvent::Mount);
             let outcome = until_unmounted(settings, &*handler, &events);
+            handler.note(&AuditEvent::Unmount);
             drop(server);
             outcome
         }
@@ -71,10 +73,10 @@ pub fn serve(settings: &MountSettings, ready: impl FnOnce(Vec<String>) -> Result
 
 fn listen_for_signals(sender: Sender<Event>) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::internal(format!("signals cannot be received: {error}"));
-    // A closed terminal is no reason to end; a broken pipe is an error of a write, which the runtime sees to.
+    // A closed terminal is no reason to end (the signal means that logs were moved); a broken pipe is an error of a write, which the runtime sees to.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
     let thread = thread::Builder::new().name("signals".into()).spawn(move || {
-        for signal in signals.forever().filter(|signal| *signal != SIGHUP) {
+        for signal in signals.forever() {
             if sender.send(Event::Signal(signal)).is_err() {
                 return;
             }
@@ -124,6 +126,7 @@ fn until_unmounted(settings: &MountSettings, handler: &dyn Handler, events: &Rec
                     settings.mountpoint.display()
                 )));
             }
+            Ok(Event::Signal(SIGHUP)) => handler.reopen_logs(),
             Ok(Event::Signal(signal)) if asked => {
                 tracing::warn!("signal {signal}: ending at once; programs that still use the mount get errors");
                 flush(handler);

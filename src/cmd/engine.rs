@@ -3,15 +3,16 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::handler::MountHandler;
 use super::locking::Locking;
 use super::spool::Spool;
-use super::{Exit, Failure, dead, ephemeral, init, keystore, kms_client, recover};
+use super::{Exit, Failure, dead, ephemeral, idle, init, keystore, kms_client, recover};
+use crate::cli::MetricsPlace;
 use crate::config::{KernelOption, KmsSettings, MountSettings, NewVolume};
-use crate::control::Handler;
+use crate::control::{self, Audit, Event, Handler, Place};
 use crate::format::Geometry;
 use crate::format::descriptor::KmsKind;
 use crate::fs::Fs;
@@ -105,14 +106,20 @@ pub fn mount(settings: &MountSettings) -> Result<Mounted, Failure> {
     }
     let fs = Fs::new(Arc::clone(&volume)).map_err(|error| Failure::internal(format!("{}: {error}", dir.display())))?;
     let fs = Arc::new(fs);
+    let audit = audit(settings, &fs)?;
     dead::clear(&settings.mountpoint)?;
     let session = Session::mount(Arc::clone(&fs), &settings.mountpoint, &options(settings));
     let session = session.map_err(|error| not_mounted(&settings.mountpoint, &error))?;
-    let locking = Locking::new(&settings.mountpoint, dir, Arc::clone(&fs), session.caches());
+    let locking = Locking::new(&settings.mountpoint, dir, Arc::clone(&fs), session.caches(), audit);
     let locking = Arc::new(locking);
     let watcher = Watcher::start(&volume.keyring, settings.revocation, locking.clone());
     let watcher = watcher.map_err(|error| Failure::internal(format!("the master key cannot be watched: {error}")))?;
+    if let Some((timeout, action)) = settings.idle {
+        idle::start(timeout, action, Arc::clone(&fs), locking.clone())
+            .map_err(|error| Failure::internal(format!("nobody looks whether the mount is in use: {error}")))?;
+    }
     let handler = Arc::new(MountHandler::new(settings, kms, Arc::clone(&fs), locking, watcher));
+    serve_metrics(settings, &handler)?;
     let wait = move || {
         let served = session.join();
         if spool.is_some() {
@@ -131,6 +138,37 @@ pub fn mount(settings: &MountSettings) -> Result<Mounted, Failure> {
         wait: Box::new(wait),
         notes,
     })
+}
+
+/// The audit log, and who writes opens to it.
+fn audit(settings: &MountSettings, fs: &Arc<Fs>) -> Result<Option<Arc<Audit>>, Failure> {
+    let Some(path) = &settings.audit_log else {
+        return Ok(None);
+    };
+    let audit = Audit::open(path, &settings.mountpoint, fs.volume().id.to_string());
+    let audit = Arc::new(audit.map_err(|error| Failure::io("opening the audit log", path, &error))?);
+    if settings.audit_opens {
+        let writer = Arc::clone(&audit);
+        fs.on_open(Box::new(move |opened| {
+            writer.note(&Event::Open {
+                uid: opened.caller.uid,
+                pid: opened.caller.pid,
+                path: String::from_utf8_lossy(&opened.path).into_owned(),
+                write: opened.write,
+            });
+        }));
+    }
+    Ok(Some(audit))
+}
+
+fn serve_metrics(settings: &MountSettings, handler: &Arc<MountHandler>) -> Result<(), Failure> {
+    let (place, named) = match &settings.metrics {
+        None => return Ok(()),
+        Some(MetricsPlace::Loopback(address)) => (Place::Loopback(*address), PathBuf::from(address.to_string())),
+        Some(MetricsPlace::Socket(path)) => (Place::Socket(path.clone()), path.clone()),
+    };
+    let handler: Arc<dyn Handler> = handler.clone();
+    control::serve(&place, handler).map_err(|error| Failure::io("serving metrics at", &named, &error))
 }
 
 /// The volume that lies in a directory.

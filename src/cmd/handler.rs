@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::Failure;
 use super::locking::Locking;
 use crate::config::MountSettings;
-use crate::control::{Handler, JournalStatus, KeyStatus, KmsStatus, Refusal, RevocationStatus, State, Status};
+use crate::control::{Event, Handler, JournalStatus, KeyStatus, KmsStatus, Refusal, RevocationStatus, State, Status};
 use crate::format::descriptor::Overwrite;
 use crate::fs::Fs;
 use crate::keys::{Reason, WatchStatus, Watcher};
@@ -116,6 +116,14 @@ impl Handler for MountHandler {
 
     fn flush(&self) -> Result<(), Refusal> {
         Ok(self.locking.flush()?)
+    }
+
+    fn reopen_logs(&self) {
+        self.locking.reopen_audit();
+    }
+
+    fn note(&self, event: &Event) {
+        self.locking.note(event);
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::Failure;
+use crate::control::{Audit, Event};
 use crate::fs::Fs;
 use crate::fuse::Caches;
 use crate::keys::{KeyError, Reason, Unlocked, Warden};
@@ -35,18 +36,20 @@ pub struct Locking {
     backing: PathBuf,
     fs: Arc<Fs>,
     caches: Caches,
+    audit: Option<Arc<Audit>>,
     /// Held by who locks, and by who has unlocked the keyring until all else is open too.
     turn: Mutex<()>,
     reason: Mutex<Option<Reason>>,
 }
 
 impl Locking {
-    pub fn new(mountpoint: &Path, backing: &Path, fs: Arc<Fs>, caches: Caches) -> Locking {
+    pub fn new(mountpoint: &Path, backing: &Path, fs: Arc<Fs>, caches: Caches, audit: Option<Arc<Audit>>) -> Locking {
         Locking {
             mountpoint: mountpoint.to_owned(),
             backing: backing.to_owned(),
             fs,
             caches,
+            audit,
             turn: Mutex::default(),
             reason: Mutex::default(),
         }
@@ -90,7 +93,7 @@ impl Locking {
             tracing::warn!("locking goes on although the kernel has not dropped all clean pages yet");
         }
         let written = self.write_back_within(match &reason {
-            Reason::Command => WRITE_BACK_BY_COMMAND,
+            Reason::Command | Reason::Idle(_) => WRITE_BACK_BY_COMMAND,
             Reason::Denied(_) | Reason::Silence(..) => WRITE_BACK,
         });
         if !self.fs.volume().keyring.lock() {
@@ -98,6 +101,7 @@ impl Locking {
         }
         gate.darken();
         *self.reason.lock() = Some(reason.clone());
+        self.note_lock(&reason);
         if !self.caches.drop_pages(LAST_PAGES) {
             tracing::warn!("the kernel has not dropped all pages yet; it does as soon as the backing answers");
         }
@@ -105,20 +109,50 @@ impl Locking {
         self.fs.forget_names();
         self.caches.wipe_buffers();
         match &reason {
-            Reason::Command => tracing::info!("locked {reason}"),
+            Reason::Command | Reason::Idle(_) => tracing::info!("locked, {reason}"),
             Reason::Denied(_) | Reason::Silence(..) => tracing::error!("locked, {reason}"),
         }
         written
+    }
+
+    fn note_lock(&self, reason: &Reason) {
+        if let Reason::Denied(why) = reason {
+            self.note(&Event::Denied { reason: why.clone() });
+        }
+        self.note(&Event::Lock {
+            reason: reason.to_string(),
+        });
+    }
+
+    /// Writes a line of the audit log, if there is one.
+    pub fn note(&self, event: &Event) {
+        if let Some(audit) = &self.audit {
+            audit.note(event);
+        }
+    }
+
+    /// Opens the audit log anew, if there is one.
+    pub fn reopen_audit(&self) {
+        if let Some(audit) = &self.audit {
+            audit.reopen();
+        }
+    }
+
+    /// Where the volume is mounted.
+    pub fn mountpoint(&self) -> &Path {
+        &self.mountpoint
     }
 
     fn change_reason(&self, known: &Reason, reason: Reason) {
         let weight = |reason: &Reason| match reason {
             Reason::Silence(..) => 0,
             Reason::Denied(_) => 1,
-            Reason::Command => 2,
+            Reason::Idle(_) => 2,
+            Reason::Command => 3,
         };
         if weight(&reason) > weight(known) {
             tracing::info!("stays locked, {reason}");
+            self.note_lock(&reason);
             *self.reason.lock() = Some(reason);
         }
     }
@@ -170,6 +204,7 @@ impl Locking {
         }
         self.fs.gate().open();
         if reason.take().is_some() {
+            self.note(&Event::Unlock);
             for error in &unlocked.failed {
                 tracing::warn!("an open file stays locked until it is opened again: {error}");
             }
@@ -191,7 +226,7 @@ impl Warden for Locking {
     }
 
     fn unlock(&self) {
-        if let Err(error) = self.unlock_unless(|reason| *reason == Reason::Command) {
+        if let Err(error) = self.unlock_unless(Reason::stays) {
             tracing::warn!("stays locked: {error}");
         }
     }

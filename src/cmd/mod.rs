@@ -12,6 +12,7 @@ mod fence;
 mod handler;
 mod helper;
 mod holders;
+mod idle;
 mod init;
 mod key;
 mod keystore;

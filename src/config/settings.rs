@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::layers::parse;
 use super::{ConfigError, KernelOption, Sources, mount_options};
 use crate::cli::{
-    EndpointType, InitArgs, KmsName, KmsOptions, Layer, MountArgs, MountOptions, OverwriteName, PassphraseSource,
-    Reuse, SignatureName, Size, VolumeOptions, optional_path_bytes, path_bytes,
+    EndpointType, IdleAction, InitArgs, KmsName, KmsOptions, Layer, MetricsPlace, MountArgs, MountOptions,
+    OverwriteName, PassphraseSource, Reuse, SignatureName, Size, VolumeOptions, optional_path_bytes, path_bytes,
 };
 use crate::format::Geometry;
 use crate::format::descriptor::{KmsKind, Overwrite};
@@ -22,6 +22,7 @@ const DEFAULT_JOURNAL: Size = Size(64 << 20);
 const DEFAULT_COMMIT: Duration = Duration::from_secs(5);
 const DEFAULT_CHECK: Duration = Duration::from_secs(30);
 const CHECK_MIN: Duration = Duration::from_millis(100);
+const IDLE_MIN: Duration = Duration::from_secs(1);
 const CHECK_MAX: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_GRACE: Duration = Duration::from_secs(3600);
 const JOURNAL_MAX: u64 = 64 << 30;
@@ -194,6 +195,14 @@ pub struct MountSettings {
     pub key_cache: usize,
     /// How the master key is watched.
     pub revocation: WatchSettings,
+    /// Where metrics are served.
+    pub metrics: Option<MetricsPlace>,
+    /// The audit log, absolute.
+    pub audit_log: Option<PathBuf>,
+    /// Whether it tells of each open.
+    pub audit_opens: bool,
+    /// After which time without use what becomes of the mount.
+    pub idle: Option<(Duration, IdleAction)>,
     /// Whether new files may share a data key.
     pub key_reuse: Option<Reuse>,
     /// Most bytes of the journal.
@@ -237,6 +246,8 @@ impl MountSettings {
             key_ttl: options.key_ttl.unwrap_or(keys.ttl),
             key_cache: within("key-cache", options.key_cache.unwrap_or(keys.capacity), 0, KEYS_MAX)?,
             revocation: revocation(&options)?,
+            idle: idle(&options)?,
+            audit_opens: audit_opens(&options)?,
             key_reuse: options.key_reuse,
             journal_size: journal_size(&options)?,
             commit_interval: options.commit_interval.unwrap_or(DEFAULT_COMMIT),
@@ -246,8 +257,42 @@ impl MountSettings {
                 1,
                 THREADS_MAX,
             )?,
+            audit_log: options.audit_log.map(absolute).transpose()?,
+            metrics: options.metrics.map(metrics).transpose()?,
             log: options.log.map(absolute).transpose()?,
         })
+    }
+}
+
+fn metrics(place: MetricsPlace) -> Result<MetricsPlace, ConfigError> {
+    match place {
+        MetricsPlace::Socket(path) => absolute(path).map(MetricsPlace::Socket),
+        MetricsPlace::Loopback(_) => Ok(place),
+    }
+}
+
+fn audit_opens(options: &MountOptions) -> Result<bool, ConfigError> {
+    match (options.audit_opens.unwrap_or(false), &options.audit_log) {
+        (true, None) => Err(ConfigError::new(
+            "audit-opens has no file to write to",
+            "name one with --audit-log FILE",
+        )),
+        (opens, _) => Ok(opens),
+    }
+}
+
+fn idle(options: &MountOptions) -> Result<Option<(Duration, IdleAction)>, ConfigError> {
+    match (options.idle_timeout, options.idle_action) {
+        (Some(time), _) if time < IDLE_MIN => Err(ConfigError::new(
+            format!("idle-timeout {} is not possible", humantime::format_duration(time)),
+            "idle-timeout is 1s or more",
+        )),
+        (Some(time), action) => Ok(Some((time, action.unwrap_or(IdleAction::Unmount)))),
+        (None, Some(_)) => Err(ConfigError::new(
+            "idle-action is of no use without idle-timeout",
+            "say with --idle-timeout after which time without use",
+        )),
+        (None, None) => Ok(None),
     }
 }
 

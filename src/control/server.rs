@@ -15,6 +15,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::geteuid;
 
+use super::audit::Event;
 use super::message::{Answer, Refusal, Request, receive, send};
 use super::{Registry, Status};
 
@@ -42,6 +43,10 @@ pub trait Handler: Send + Sync {
     /// # Errors
     /// Why it did not.
     fn flush(&self) -> Result<(), Refusal>;
+    /// Its logs may have been moved away.
+    fn reopen_logs(&self) {}
+    /// It was mounted, or unmounted.
+    fn note(&self, _event: &Event) {}
 }
 
 /// A socket that is served until this is dropped.

@@ -151,6 +151,9 @@ impl Fs {
                 let handle = self
                     .open_new(ino, file, how, claim)
                     .inspect_err(|_| self.forget(ino, 1))?;
+                if let Some(inode) = self.inodes.peek(ino) {
+                    self.report_open(&inode, how.write, caller);
+                }
                 Ok((found, handle))
             }
             Err(error) if error.code() == Errno::EXIST && !how.exclusive => {

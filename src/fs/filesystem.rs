@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -16,6 +16,7 @@ use super::handles::Handles;
 use super::inodes::{Gone, Inode, Inodes};
 use super::names::Budget;
 use super::past::Past;
+use super::report::Listener;
 use super::types::{Kind, ROOT};
 use crate::format::NodeId;
 use crate::sys::stat::{Stat, stat};
@@ -27,6 +28,8 @@ const OPEN_DIRECTORIES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// A volume as a file system, to be served by a transport.
 pub struct Fs {
     pub(super) volume: Arc<Volume>,
+    /// Who wants to know what is opened.
+    pub(super) listener: OnceLock<Listener>,
     /// Closed while the volume is locked.
     pub(super) gate: Gate,
     pub(super) inodes: Inodes,
@@ -59,6 +62,7 @@ impl Fs {
             inodes: Inodes::new(volume.root_node, Arc::new(root)),
             handles: Handles::default(),
             gate: Gate::default(),
+            listener: OnceLock::new(),
             directories: Mutex::new(LruCache::new(OPEN_DIRECTORIES)),
             budget: Mutex::new(Budget::default()),
             unpromoted: Mutex::default(),

@@ -20,6 +20,8 @@ const PAUSE: Duration = Duration::from_micros(200);
 pub struct Gate {
     phase: AtomicU8,
     inside: AtomicUsize,
+    /// Counts everybody who came in.
+    entered: AtomicUsize,
 }
 
 /// Somebody inside: counted until this is dropped.
@@ -42,6 +44,7 @@ impl Gate {
         self.inside.fetch_add(1, Ordering::SeqCst);
         let pass = Pass(self);
         self.check(OPEN)?;
+        self.entered.fetch_add(1, Ordering::Relaxed);
         Ok(pass)
     }
 
@@ -84,6 +87,12 @@ impl Gate {
     /// Everything comes in again.
     pub fn open(&self) {
         self.phase.store(OPEN, Ordering::SeqCst);
+    }
+
+    /// How many calls came in until now: who asks twice knows whether the volume was used in between.
+    #[must_use]
+    pub fn entered(&self) -> usize {
+        self.entered.load(Ordering::Relaxed)
     }
 
     /// Whether nothing is given out.

@@ -24,6 +24,7 @@ mod promote;
 mod reach;
 mod remove;
 mod rename;
+mod report;
 mod scan;
 mod spot;
 mod statfs;
@@ -37,6 +38,7 @@ pub use error::{FsError, Result};
 pub use filesystem::Fs;
 pub use gate::{Gate, Pass};
 pub use promote::Promoter;
+pub use report::{Listener, Opened};
 pub use statfs::Usage;
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ impl Fs {
             file.resize(0)?;
             self.drop_privileges(&inode, caller)?;
         }
+        self.report_open(&inode, how.write, caller);
         Ok(self.handles.add_file(inode, file, how.write))
     }
 

@@ -27,6 +27,8 @@ pub struct WatchSettings {
 pub enum Reason {
     /// Somebody said so. It stays locked until somebody says otherwise.
     Command,
+    /// Nobody has used it for this long. It stays locked as by command.
+    Idle(Duration),
     /// The KMS has refused its keys, in these words. Comes back when the KMS gives them.
     Denied(String),
     /// No contact with the KMS for this long, and what was heard last. Comes back with the next contact.
@@ -37,12 +39,21 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Command => f.write_str("by command"),
+            Reason::Idle(time) => write!(f, "unused for {}", humantime::format_duration(*time)),
             Reason::Denied(why) => write!(f, "denied: {why}"),
             Reason::Silence(time, why) => {
                 let time = humantime::format_duration(Duration::from_secs(time.as_secs()));
                 write!(f, "no contact with the KMS for {time}: {why}")
             }
         }
+    }
+}
+
+impl Reason {
+    /// Whether only a command unlocks.
+    #[must_use]
+    pub fn stays(&self) -> bool {
+        matches!(self, Reason::Command | Reason::Idle(_))
     }
 }
 
@@ -121,15 +132,15 @@ impl Watch {
             (Outcome::Granted, _) => {
                 self.contacted(asked);
                 match locked {
-                    Some(Reason::Denied(_) | Reason::Silence(..)) => Verdict::Unlock,
-                    Some(Reason::Command) | None => Verdict::Keep,
+                    Some(reason) if !reason.stays() => Verdict::Unlock,
+                    _ => Verdict::Keep,
                 }
             }
             (Outcome::Withdrawn(why), locked) => {
                 self.trouble = Some(why.clone());
                 match locked {
                     None | Some(Reason::Silence(..)) => Verdict::Lock(Reason::Denied(why)),
-                    Some(Reason::Denied(_) | Reason::Command) => Verdict::Keep,
+                    Some(_) => Verdict::Keep,
                 }
             }
             (Outcome::Unanswered(why), locked) => {
@@ -163,7 +174,7 @@ impl Watch {
 
     /// Whether it is time for a check, unless the volume is locked by command. Then the next one is an interval later.
     pub fn take_turn(&mut self, now: Duration, locked: Option<&Reason>) -> bool {
-        let due = now >= self.next && locked != Some(&Reason::Command);
+        let due = now >= self.next && !locked.is_some_and(Reason::stays);
         if due {
             self.next = now + self.settings.interval;
         }
@@ -180,8 +191,8 @@ impl Watch {
     pub fn rest(&self, locked: Option<&Reason>) -> Option<Duration> {
         match locked {
             None => Some(self.dark_at().map_or(self.next, |dark| dark.min(self.next))),
-            Some(Reason::Command) => None,
-            Some(Reason::Denied(_) | Reason::Silence(..)) => Some(self.next),
+            Some(reason) if reason.stays() => None,
+            Some(_) => Some(self.next),
         }
     }
 

@@ -181,7 +181,8 @@ impl Rounds {
     fn ask(&mut self, shared: &Arc<Shared>, warden: &dyn Warden) {
         let now = shared.clock.uptime();
         let locked = warden.locked();
-        if locked.is_none() && shared.refused.swap(false, Ordering::SeqCst) {
+        // Its own refusals are of no interest: it is locked by them.
+        if shared.refused.swap(false, Ordering::SeqCst) && locked.is_none() {
             shared.watch.lock().hurry(now.max(self.last + HURRY));
         }
         if !shared.watch.lock().take_turn(now, locked.as_ref()) || self.asked.len() >= ASKING_MAX {

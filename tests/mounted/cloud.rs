@@ -7,7 +7,7 @@ use super::emulator::{Emulator, SECRET};
 use super::harness::Vault;
 
 /// A vault under `alias/test`, not mounted.
-fn cloud() -> Option<(Vault, Emulator)> {
+pub fn cloud() -> Option<(Vault, Emulator)> {
     let mut vault = Vault::unmounted()?;
     let emulator = Emulator::start(&mut vault);
     let endpoint = emulator.url();

@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 use crate::harness::Vault;
 use crate::holder::Holder;
 
-const REVOKED: &str = "EKEYREVOKED";
+pub const REVOKED: &str = "EKEYREVOKED";
 /// Asks ten times in a second, so that tests do not wait.
-const QUICK: [&str; 2] = ["--revocation-check", "100ms"];
+pub const QUICK: [&str; 2] = ["--revocation-check", "100ms"];
 
-fn status(vault: &Vault) -> serde_json::Value {
+pub fn status(vault: &Vault) -> serde_json::Value {
     let status = vault.run(&["status", vault.plain().to_str().unwrap(), "--json"]);
     serde_json::from_str(&status).unwrap()
 }
 
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < deadline, "never: {what}");

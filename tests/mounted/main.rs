@@ -9,6 +9,7 @@
 //! - `cloud`: a volume whose master key is behind Alibaba Cloud's wire; `emulator` is the other end
 //! - `dark`: the key is withdrawn and the data goes dark, `dark_memory`: also in the daemon's memory; `holder` is a program
 //!   that uses the mount meanwhile
+//! - `withdrawn`: the same by way of Alibaba Cloud's wire, with every fault that the emulator can make
 //! - `ephemeral`: scratch space, and that nothing of it is left
 //! - `killed`: the daemon is killed at random moments; `ledger` knows what must be there then
 //! - `namespace`: calls that programs seldom make
@@ -18,6 +19,7 @@
 //! - `limits`: many files, large directories, few descriptors; `sharing`: several processes and users
 //! - `differential`: random calls, compared with a plain directory
 //! - `user`: an ordinary user, without privileges
+//! - `observe`: metrics, the audit log, and what becomes of a mount that nobody uses
 //! - `sample`: volumes of every released format still open
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test fails by panicking.
@@ -39,9 +41,11 @@ mod killed;
 mod ledger;
 mod limits;
 mod namespace;
+mod observe;
 mod sample;
 mod service;
 mod sharing;
 mod single;
 mod user;
+mod withdrawn;
 mod work;

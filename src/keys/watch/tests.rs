@@ -28,9 +28,10 @@ fn silent() -> Outcome {
     Outcome::Unanswered("timeout".to_owned())
 }
 
-fn reasons() -> [Option<Reason>; 4] {
+fn reasons() -> [Option<Reason>; 5] {
     [
         None,
+        Some(Reason::Idle(HOUR)),
         Some(Reason::Command),
         Some(Reason::Denied("before".to_owned())),
         Some(Reason::Silence(HOUR, "before".to_owned())),
@@ -43,17 +44,17 @@ fn locks(verdict: &Verdict) -> &'static str {
         Verdict::Unlock => "unlock",
         Verdict::Lock(Reason::Denied(_)) => "lock, denied",
         Verdict::Lock(Reason::Silence(..)) => "lock, silence",
-        Verdict::Lock(Reason::Command) => "lock, command",
+        Verdict::Lock(Reason::Command | Reason::Idle(_)) => "lock, command",
     }
 }
 
 #[test]
 fn every_outcome_in_every_state() {
-    // unlocked, by command, denied, silence
+    // unlocked, unused, by command, denied, silence
     let table = [
-        (Outcome::Granted, ["keep", "keep", "unlock", "unlock"]),
-        (denied(), ["lock, denied", "keep", "keep", "lock, denied"]),
-        (silent(), ["keep", "keep", "keep", "keep"]),
+        (Outcome::Granted, ["keep", "keep", "keep", "unlock", "unlock"]),
+        (denied(), ["lock, denied", "keep", "keep", "keep", "lock, denied"]),
+        (silent(), ["keep", "keep", "keep", "keep", "keep"]),
     ];
     for (outcome, expected) in table {
         for (locked, expected) in reasons().iter().zip(expected) {
