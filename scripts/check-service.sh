@@ -18,7 +18,6 @@ manager=
 clean_up() {
   # Everything in its namespace of processes goes with it, and the mounts with their namespace.
   [ -z "$manager" ] || kill -KILL "$manager" 2>/dev/null || true
-  wait 2>/dev/null || true
   for _ in $(seq 100); do
     [ -d "$group" ] || break
     find "$group" -depth -type d -exec rmdir {} \; 2>/dev/null || sleep 0.1
@@ -39,6 +38,8 @@ boot() {
 }
 boot >"$work/log" 2>&1 &
 manager=$!
+# Its end is no news.
+disown "$manager"
 
 inside() { nsenter --all --target "$(pgrep -P "$manager")" -- "$@"; }
 for _ in $(seq 300); do
