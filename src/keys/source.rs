@@ -116,7 +116,7 @@ impl Source {
     pub(super) fn unwrap_volume_key(&self, wrapped: &WrappedKey) -> Result<Key, KeyError> {
         self.check_allowed(wrapped)?;
         let context = EncryptionContext::volume_key(self.volume);
-        self.counted(|| self.kms.decrypt(wrapped, &context))
+        self.counted(|| self.kms.decrypt_now(wrapped, &context))
     }
 
     /// Tells the KMS that the volume was locked.

@@ -37,13 +37,13 @@ pub trait Kms: Send + Sync {
     /// [`KmsError`]; `Rejected` when the blob is damaged, foreign or bound to another context.
     fn decrypt(&self, wrapped: &WrappedKey, context: &EncryptionContext) -> Result<Key, KmsError>;
 
-    /// Asks whether a data key may still be unwrapped: the key's state and the permission, by one `Decrypt`. It asks
-    /// even when the KMS has failed so often that other calls are spared, and waits behind no other call.
+    /// As [`Kms::decrypt`], for who unlocks or watches: asks even when the KMS has failed so often that other calls are
+    /// spared, and waits behind no other call.
     ///
     /// # Errors
-    /// As [`Kms::decrypt`].
-    fn check(&self, wrapped: &WrappedKey, context: &EncryptionContext) -> Result<(), KmsError> {
-        self.decrypt(wrapped, context).map(drop)
+    /// As there.
+    fn decrypt_now(&self, wrapped: &WrappedKey, context: &EncryptionContext) -> Result<Key, KmsError> {
+        self.decrypt(wrapped, context)
     }
 
     /// What the KMS knows of a master key.

@@ -246,7 +246,7 @@ fn a_kms_that_is_down_fails_fast_and_is_found_again() {
     assert_eq!((spared.code(), spared.remedy()), ("Kms.Spared", Remedy::Unreachable));
     let server = Server::start_at(port, kms);
     // Who watches asks all the same, and what it finds counts for all.
-    client.check(&wrapped(), &context()).unwrap();
+    client.decrypt_now(&wrapped(), &context()).unwrap();
     client.decrypt(&wrapped(), &context()).unwrap();
     drop(server);
 }

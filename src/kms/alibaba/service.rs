@@ -96,9 +96,9 @@ impl Kms for AlibabaKms {
         self.data_key_of(wrapped, self.call(ask)?)
     }
 
-    fn check(&self, wrapped: &WrappedKey, context: &EncryptionContext) -> Result<(), KmsError> {
+    fn decrypt_now(&self, wrapped: &WrappedKey, context: &EncryptionContext) -> Result<Key, KmsError> {
         let ask = Self::decrypt_as(wrapped, context).map_err(|error| self.named(error, Some(&wrapped.master_key)))?;
-        self.data_key_of(wrapped, self.call_now(ask)?).map(drop)
+        self.data_key_of(wrapped, self.call_now(ask)?)
     }
 
     fn describe_key(&self, key: &str) -> Result<KeyMetadata, KmsError> {

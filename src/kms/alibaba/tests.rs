@@ -113,7 +113,7 @@ fn data_keys_come_and_go_in_both_signatures() {
             client.decrypt(&made.wrapped, &context()).unwrap().expose(),
             made.key.expose()
         );
-        client.check(&made.wrapped, &context()).unwrap();
+        client.decrypt_now(&made.wrapped, &context()).unwrap();
         let seen = server.seen();
         assert_eq!(seen[0].parameter("KeyId"), "alias/a");
         assert_eq!(seen[0].parameter("NumberOfBytes"), "32");
