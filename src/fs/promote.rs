@@ -74,9 +74,7 @@ impl Fs {
             remove_side(parent.open.as_fd(), &placed.stored);
             return Err(error.into());
         }
-        self.retire_side(&parent, &entry.stored);
-        // To programs nothing has happened in this directory.
-        futimens(&parent.open, &times)?;
+        // At once: a program that opens the file finds it where the table says.
         let promoted = Link {
             parent: link.parent,
             stored: placed.stored.clone(),
@@ -87,13 +85,17 @@ impl Fs {
             Entry {
                 stored: placed.stored,
                 flags,
-                ..entry
+                ..entry.clone()
             },
         );
+        self.retire_side(&parent, &entry.stored);
+        // To programs nothing has happened in this directory.
+        let timed = futimens(&parent.open, &times);
         drop(names);
         self.let_go(gone);
         inode.set_born();
         self.tell_store(inode.ino);
+        timed?;
         Ok(true)
     }
 }
