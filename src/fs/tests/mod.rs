@@ -5,6 +5,7 @@ mod bench;
 mod crash;
 mod directories;
 mod links;
+mod model;
 mod names;
 mod parallel;
 mod power;
