@@ -111,6 +111,9 @@ impl Fs {
     pub fn forget(&self, ino: u64, count: u64) {
         let gone = self.inodes.forget(ino, count);
         self.let_go(gone);
+        if self.inodes.shrink() {
+            crate::sys::memory::give_back();
+        }
     }
 
     /// Closes what belonged to inodes that have left the table.
@@ -118,6 +121,7 @@ impl Fs {
         for ino in gone.inodes() {
             let open = self.directories.lock().pop(&ino);
             drop(open);
+            self.budget.lock().release(ino);
         }
     }
 

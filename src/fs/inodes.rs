@@ -18,6 +18,9 @@ use super::types::{Kind, ROOT};
 use crate::format::NodeId;
 use crate::names::Index;
 
+/// Room for this many is never given back.
+const ROOM_MIN: usize = 4096;
+
 /// A node that somebody knows.
 pub struct Inode {
     /// Inode number: the backing's.
@@ -315,6 +318,18 @@ impl Inodes {
             slot.lookups = slot.lookups.saturating_sub(count);
         }
         state.sweep(ino)
+    }
+
+    /// Gives room back if most of it is not needed any more. Says whether it did.
+    pub fn shrink(&self) -> bool {
+        let mut state = self.state.lock();
+        let wanted = state.slots.len() * 2;
+        let shrinks = state.slots.capacity() > ROOM_MIN.max(wanted * 4);
+        if shrinks {
+            state.slots.shrink_to(wanted);
+            state.by_node.shrink_to(wanted);
+        }
+        shrinks
     }
 
     /// `ino` is called `link` from now on, if it was known by the name `stored` of `parent`.

@@ -45,6 +45,13 @@ impl Default for Budget {
 }
 
 impl Budget {
+    /// Counts nothing for `ino` any more.
+    pub fn release(&mut self, ino: u64) {
+        if let Some((_, names)) = self.loaded.pop(&ino) {
+            self.names = self.names.saturating_sub(names);
+        }
+    }
+
     /// Counts `names` for `inode` and says which directories have to give theirs up.
     fn charge(&mut self, inode: &Arc<Inode>, names: usize) -> Vec<Weak<Inode>> {
         let item = (Arc::downgrade(inode), names);

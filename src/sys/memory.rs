@@ -48,6 +48,15 @@ pub fn harden_process() -> rustix::io::Result<()> {
     rustix::process::setrlimit(Resource::Core, none(1)).or_else(|_| rustix::process::setrlimit(Resource::Core, none(0)))
 }
 
+/// Gives memory that was freed back to the system, which the allocator does not do by itself.
+pub fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: touches free memory of the allocator only, under its own locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// 32 bytes of locked memory, wiped when dropped. Deliberately neither `Clone` nor `Debug`.
 ///
 /// A process that forks finds zeroes here in the child: fork first, then fetch keys.

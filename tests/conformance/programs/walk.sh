@@ -19,4 +19,5 @@ sync
 echo 2 >/proc/sys/vm/drop_caches
 until [ "$("$KMSFS" status "$MOUNT" --json | sed -n 's/.*"inodes": *\([0-9]*\).*/\1/p')" -lt 10 ]; do sleep 0.2; done
 after=$(memory)
+[ "$after" -le $((before + (walked - before) / 2 + 10)) ] || { echo "error: $after MiB after $before and $walked" >&2; exit 1; }
 echo "memory of the daemon: $before MiB before, $walked MiB after a walk over $files files, $after MiB when they were forgotten"
