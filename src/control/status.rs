@@ -163,4 +163,31 @@ mod tests {
         assert_eq!(names, expected);
         assert_eq!(json["state"], "unlocked");
     }
+
+    #[test]
+    fn readme_names_every_field_and_no_other() {
+        let json = serde_json::to_value(Status::default()).unwrap();
+        let readme = std::fs::read_to_string("README.md").unwrap();
+        let (_, section) = readme.split_once("| field | |\n|---|---|\n").unwrap();
+        let (table, _) = section.split_once("\n\n").unwrap();
+        let words = |text: &str| -> Vec<String> { text.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+        let (mut top, states) = (Vec::new(), ["unlocked", "locked"]);
+        for row in table.lines() {
+            let mut cells = row.split('|').skip(1);
+            let (names, inner) = (words(cells.next().unwrap()), words(cells.next().unwrap()));
+            if let Some(fields) = json[&names[0]].as_object() {
+                let fields: std::collections::BTreeSet<_> = fields.keys().cloned().collect();
+                assert_eq!(
+                    inner.into_iter().collect::<std::collections::BTreeSet<_>>(),
+                    fields,
+                    "{names:?}"
+                );
+            } else {
+                assert!(inner.iter().all(|word| states.contains(&word.as_str())), "{inner:?}");
+            }
+            top.extend(names);
+        }
+        top.sort();
+        assert_eq!(top, json.as_object().unwrap().keys().cloned().collect::<Vec<_>>());
+    }
 }
