@@ -59,7 +59,8 @@ impl Fs {
         if inode.take_touched() {
             self.touched(inode);
         }
-        if !born && file.size() > 0 {
+        // Not only written: a name that says so must never be there without its head.
+        if !born && file.is_born()? {
             self.unpromoted.lock().insert(inode.node);
         }
         drop(content);

@@ -137,6 +137,16 @@ impl Content {
         Ok(self.view()?.head.clone())
     }
 
+    /// Whether recovery is sure to find a head: no crash from now on leaves an empty file.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] when the head can not be read.
+    pub fn has_durable_head(&self) -> Result<bool, StoreError> {
+        let mut state = self.change()?;
+        self.settle(&mut state);
+        Ok(state.reach.is_durable())
+    }
+
     /// Reads the chunks from `first` on, as many as there are `entries`. Chunk `first + i` comes to `data`
     /// at `i` chunk sizes, as long as its entry says; `data` may end within the last. Chunks that the file
     /// does not have come with [`Entry::UNWRITTEN`].

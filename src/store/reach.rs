@@ -119,6 +119,12 @@ impl Reach {
         }
     }
 
+    /// Whether recovery is sure to find a head.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        self.durable != Extent::Unborn
+    }
+
     /// Whether recovery could find a head at all.
     #[must_use]
     pub fn is_born(&self) -> bool {

@@ -110,6 +110,14 @@ impl File {
         self.state.read().as_ref().map_or(0, |live| live.head.size)
     }
 
+    /// Whether no crash from now on leaves an empty file.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`].
+    pub fn is_born(&self) -> Result<bool, ContentError> {
+        Ok(self.content.has_durable_head()?)
+    }
+
     /// Makes what was written durable; with `data_only` as fdatasync(2) does.
     ///
     /// # Errors

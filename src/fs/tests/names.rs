@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use rustix::io::Errno;
 
 use super::bench::{Bench, caller, errno, stored};
-use crate::fs::types::{Kind, ROOT, RenameHow};
+use crate::fs::types::{Kind, OpenHow, ROOT, RenameHow};
 
 use RenameHow::{Exchange, NoReplace, Replace, Whiteout};
 
@@ -215,6 +215,28 @@ fn promotion_keeps_the_name_and_what_is_open() {
         bench.fs.unlink(ROOT, b"elsewhere").unwrap();
     }
     assert!(bench.stored().is_empty());
+}
+
+/// A file that was written, closed and opened again counted as committed, because its head was in memory. Its name then said
+/// so before the head was durable: a real ext4 that lost power kept the name and not the head, and the file could not be
+/// read any more (EIO) where it should have been empty.
+#[test]
+fn regression_what_is_only_written_is_not_promoted() {
+    let bench = Bench::new();
+    let how = OpenHow {
+        write: true,
+        ..OpenHow::default()
+    };
+    let (found, handle) = bench.fs.create(ROOT, b"name", 0o644, how, &caller()).unwrap();
+    bench.fs.write(handle, 0, b"content", None).unwrap();
+    bench.fs.release(handle);
+    let before = bench.stored();
+    let handle = bench.fs.open(found.attr.ino, how, &caller()).unwrap();
+    bench.fs.promote();
+    assert_eq!(bench.stored(), before);
+    bench.fs.sync(handle, false).unwrap();
+    bench.fs.promote();
+    assert_ne!(bench.stored(), before);
 }
 
 #[test]
