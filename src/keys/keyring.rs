@@ -26,6 +26,7 @@ use crate::kms::{Clock, Kms, SystemClock};
 /// The keyring of a mounted volume. It owns threads: make it after the last fork.
 pub struct Keyring {
     pub(super) inner: Arc<Inner>,
+    _sweeper: sweeper::Leash,
 }
 
 pub(super) struct Inner {
@@ -130,8 +131,11 @@ impl Keyring {
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         });
-        sweeper::start(Arc::downgrade(&inner), inner.settings.ttl);
-        Keyring { inner }
+        let sweeper = sweeper::start(Arc::downgrade(&inner), inner.settings.ttl);
+        Keyring {
+            inner,
+            _sweeper: sweeper,
+        }
     }
 
     /// Makes sure that a file can begin later, also if the KMS has gone by then.
