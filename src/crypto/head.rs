@@ -63,8 +63,17 @@ fn volume_mac(image: &[u8], key: &Key) -> Hmac<Sha256> {
 }
 
 /// HMAC-SHA-256 (RFC 2104) under `key`.
-#[allow(clippy::expect_used)] // HMAC takes keys of every length.
+#[inline(never)]
 pub(super) fn hmac_of(key: &Key) -> Hmac<Sha256> {
+    let mac = keyed(key);
+    // The crate pads the key in a variable that it does not wipe.
+    crate::sys::wipe::stack_below();
+    mac
+}
+
+#[inline(never)]
+#[allow(clippy::expect_used)] // HMAC takes keys of every length.
+fn keyed(key: &Key) -> Hmac<Sha256> {
     <Hmac<Sha256> as KeyInit>::new_from_slice(key.expose()).expect("HMAC takes every key")
 }
 

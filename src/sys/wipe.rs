@@ -25,6 +25,15 @@ impl Drop for Wiped<'_> {
     }
 }
 
+/// Overwrites what the calls that have just returned left on this thread's stack, below the caller's own frame. For code of
+/// others that copies a key into a variable of its own and does not wipe it.
+#[inline(never)]
+pub fn stack_below() {
+    let mut below = [0u8; 4096];
+    zeroize::Zeroize::zeroize(&mut below[..]);
+    std::hint::black_box(&below);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

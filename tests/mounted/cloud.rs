@@ -109,6 +109,10 @@ fn faults_on_the_way_are_not_seen_by_programs() {
         r#"{"errors": {"count": 2, "status": 502, "body": "<html>bad gateway</html>"}}"#,
         r#"{"errors": {"count": 2, "status": 429, "code": "Rejected.Throttling"}}"#,
     ] {
+        // One at a time: all together they would open the circuit.
+        emulator.faults("{}");
+        vault.umount();
+        vault.mount();
         emulator.faults(faults);
         vault.sh("n=$(ls | shuf -n 1); cat $n; echo new > new-$RANDOM");
     }
