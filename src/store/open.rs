@@ -214,8 +214,9 @@ impl Store {
     /// Those of the medium. What could not be brought to its place is still in the journal, and the next
     /// mount recovers it.
     pub fn close(&self) -> Result<(), StoreError> {
-        self.stop();
+        // While the threads are there: a commit may have to wait for a checkpoint.
         let committed = self.shared.commit_all();
+        self.stop();
         // Twice at most: a checkpoint that failed before may have left a segment closed.
         while self.shared.checkpoint()? {}
         if !self.shared.settings.volatile && !self.shared.settings.read_only {

@@ -28,6 +28,12 @@ fn name(node: NodeId) -> String {
     .text()
 }
 
+fn numbered(number: u16) -> NodeId {
+    let mut node = [7; 16];
+    node[..2].copy_from_slice(&number.to_le_bytes());
+    NodeId(node)
+}
+
 fn open(store: &Store, dir: &Path, node: NodeId) -> Arc<Content> {
     let opened = store.content(node, || {
         let mut options = std::fs::OpenOptions::new();
@@ -132,6 +138,36 @@ fn many_writers_in_place() {
         },
         true,
     );
+}
+
+/// Closing ended the thread that empties the journal, and then committed: with more heads to write than a segment
+/// holds, it waited for ever for room that nobody made, and so did the unmount. Found by the model test of `fs`,
+/// which hung in one run of four.
+#[test]
+fn regression_closing_commits_more_than_a_segment_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let medium = || Box::new(PosixMedium::new(directory(dir.path())));
+    let patient = Settings {
+        commit_interval: Duration::from_secs(3600),
+        max_busy: 1000,
+        ..settings()
+    };
+    let store = Store::open(medium(), patient).unwrap();
+    let mut model = Model::default();
+    for number in 0..300u16 {
+        let content = open(&store, dir.path(), numbered(number));
+        model = Model::default();
+        write(&content, &mut model, 0..1, 1);
+    }
+    store.close().unwrap();
+    drop(store);
+    let store = Store::open(medium(), patient).unwrap();
+    assert_eq!(store.recovery().records, 0);
+    for number in 0..300u16 {
+        let content = open(&store, dir.path(), numbered(number));
+        assert_eq!(Model::observe(&content).unwrap(), model, "file {number}");
+    }
+    store.close().unwrap();
 }
 
 /// A journal is a file that anybody who reaches the backing can write: its hints are not to be trusted.
