@@ -1,6 +1,5 @@
-//! The rooms put together: a volume made, a volume mounted.
+//! The rooms put together: a volume mounted.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -8,54 +7,17 @@ use std::sync::Arc;
 
 use super::handler::MountHandler;
 use super::locking::Locking;
-use super::spool::Spool;
-use super::{Exit, Failure, dead, ephemeral, idle, init, keystore, kms_client, recover};
+use super::origin::Origin;
+use super::{Exit, Failure, dead, ephemeral, idle, recover};
 use crate::cli::MetricsPlace;
-use crate::config::{KernelOption, KmsSettings, MountSettings, NewVolume};
+use crate::config::{KernelOption, MountSettings};
 use crate::control::{self, Audit, Event, Handler, Place};
-use crate::format::Geometry;
 use crate::format::descriptor::KmsKind;
 use crate::fs::Fs;
 use crate::fuse::{MountOptions, Session};
 use crate::keys::{self, ReusePolicy, Watcher};
-use crate::kms::Kms;
 use crate::sys::limits;
-use crate::volume::{self, Creation, Opening, Volume, VolumeError};
-
-/// Makes the empty directory `dir`, opened as `root`, a volume; returns what the user should read.
-///
-/// # Errors
-/// The key store's, the KMS's, or the directory's.
-pub fn create(dir: &Path, root: &File, new: &NewVolume, kms: &KmsSettings) -> Result<Vec<String>, Failure> {
-    let service = kms_client::open_or_create(kms)?;
-    let master_key = match &new.key_id {
-        Some(key) => key.clone(),
-        None => kms_client::default_key(kms, &*service)?,
-    };
-    let geometry = Geometry::new(new.chunk_size).ok_or_else(|| Failure::internal("the chunk size was not checked"))?;
-    let cloud = |text: &Option<String>| match kms.kind {
-        KmsKind::Local | KmsKind::Ephemeral => String::new(),
-        KmsKind::Alibaba => text.clone().unwrap_or_default(),
-    };
-    let creation = Creation {
-        geometry,
-        overwrite: new.overwrite,
-        kms: kms.kind,
-        region: cloud(&kms.cloud.region),
-        endpoint: cloud(&kms.cloud.endpoint),
-        master_key,
-    };
-    let id = volume::create(root, &*service, &creation).map_err(|error| Failure::volume(dir, error))?;
-    let note = match kms.kind {
-        KmsKind::Local | KmsKind::Ephemeral => keystore::note(kms),
-        KmsKind::Alibaba => format!(
-            "note: the master key is {} in {}; without it the data is lost",
-            creation.master_key,
-            service.describe()
-        ),
-    };
-    Ok(vec![format!("{} is a volume now: {id}", dir.display()), note])
-}
+use crate::volume::{Opening, Volume};
 
 /// A mounted volume.
 pub struct Mounted {
@@ -63,20 +25,6 @@ pub struct Mounted {
     pub handler: Arc<dyn Handler>,
     /// Waits until it is unmounted, then makes everything durable and lets go of the volume.
     pub wait: Box<dyn FnOnce() -> io::Result<()> + Send>,
-    /// What the user should read.
-    pub notes: Vec<String>,
-}
-
-/// A volume to be mounted.
-pub struct Origin {
-    /// Its directory, opened before anything lies over it.
-    pub root: File,
-    /// Who wrapped its keys.
-    pub kms: Arc<dyn Kms>,
-    /// Of which kind that is.
-    pub kind: KmsKind,
-    /// What goes when the mount ends.
-    pub spool: Option<Spool>,
     /// What the user should read.
     pub notes: Vec<String>,
 }
@@ -89,7 +37,7 @@ pub fn mount(settings: &MountSettings) -> Result<Mounted, Failure> {
     let dir = &settings.backing;
     let origin = match settings.ephemeral {
         true => ephemeral::origin(settings)?,
-        false => stored(settings)?,
+        false => Origin::stored(settings)?,
     };
     let Origin {
         root,
@@ -169,34 +117,6 @@ fn serve_metrics(settings: &MountSettings, handler: &Arc<MountHandler>) -> Resul
     };
     let handler: Arc<dyn Handler> = handler.clone();
     control::serve(&place, handler).map_err(|error| Failure::io("serving metrics at", &named, &error))
-}
-
-/// The volume that lies in a directory.
-fn stored(settings: &MountSettings) -> Result<Origin, Failure> {
-    let root = File::from(dead::open_below(&settings.backing)?);
-    let notes = create_if_asked(settings, &root)?;
-    let (kms, kind) = kms_of(settings, &root)?;
-    Ok(Origin {
-        root,
-        kms,
-        kind,
-        spool: None,
-        notes,
-    })
-}
-
-fn create_if_asked(settings: &MountSettings, root: &File) -> Result<Vec<String>, Failure> {
-    match (&settings.init, volume::read_descriptor(root)) {
-        (Some(new), Err(VolumeError::NotAVolume)) => init::make(&settings.backing, new, &settings.kms),
-        _ => Ok(Vec::new()),
-    }
-}
-
-/// The KMS that the volume's descriptor names.
-fn kms_of(settings: &MountSettings, root: &File) -> Result<(Arc<dyn Kms>, KmsKind), Failure> {
-    let raw = volume::read_descriptor(root).map_err(|error| Failure::volume(&settings.backing, error))?;
-    let kms = kms_client::of_volume(&settings.kms, &settings.backing, &raw.descriptor)?;
-    Ok((kms, raw.descriptor.kms))
 }
 
 fn opening(settings: &MountSettings, kind: KmsKind) -> Opening {

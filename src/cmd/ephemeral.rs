@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::engine::Origin;
+use super::origin::Origin;
 use super::spool::Spool;
 use super::{Failure, dead, fence};
 use crate::config::MountSettings;

@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::{Exit, init, log};
+use super::{Exit, log};
 use crate::config::ConfigError;
 use crate::control::Refusal;
 use crate::format::FormatError;
@@ -49,6 +49,16 @@ impl Failure {
         Failure::new(exit, format!("{doing} {}: {}", path.display(), reason(error)), help)
     }
 
+    /// The directory `dir`, which should be empty, holds `name`.
+    pub fn not_empty(dir: &Path, name: &str) -> Failure {
+        let what = format!("{} is not empty: it holds {name:?}", dir.display());
+        Failure::new(
+            Exit::NotEmpty,
+            what,
+            "name an absent or empty directory, mount it, and move the data in",
+        )
+    }
+
     /// A volume in `dir` that cannot be made or opened.
     pub fn volume(dir: &Path, error: VolumeError) -> Failure {
         let place = dir.display();
@@ -61,7 +71,7 @@ impl Failure {
                 );
                 Failure::new(Exit::NotAVolume, what, help)
             }
-            VolumeError::NotEmpty(name) => init::not_empty(dir, &name),
+            VolumeError::NotEmpty(name) => Failure::not_empty(dir, &name),
             VolumeError::Format(FormatError::Newer { .. }) => {
                 Failure::new(Exit::NewerFormat, what, "use a newer kmsfs; nothing was changed")
             }
