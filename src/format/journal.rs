@@ -28,6 +28,8 @@ pub const RECORD_HEADER_LEN: usize = 80;
 pub const RUN_LEN: usize = 16;
 /// Most bytes of a path hint; a longer path is left out, and its file is searched for.
 pub const HINT_MAX: usize = 4096;
+/// Most bytes of a record.
+pub const RECORD_MAX: u64 = 16 << 20;
 /// Records begin at multiples of this.
 const ALIGN: usize = 8;
 
@@ -317,7 +319,7 @@ pub fn claimed_len(header: &[u8], sequence: u64, salt: u64) -> Option<usize> {
     let (layout, _) = RecordLayout::read_from_prefix(header).ok()?;
     let ours = layout.magic == RECORD_MAGIC && layout.sequence.get() == sequence && layout.salt.get() == salt;
     let len = layout.len.get() as usize;
-    (ours && len >= RECORD_HEADER_LEN).then_some(len)
+    (ours && (RECORD_HEADER_LEN..=RECORD_MAX as usize).contains(&len)).then_some(len)
 }
 
 impl<'a> Record<'a> {

@@ -20,10 +20,7 @@ use std::sync::atomic::Ordering;
 use super::content::Content;
 use super::error::StoreError;
 use super::journal::Closed;
-use super::shared::Shared;
-
-/// Files from which on one sync of everything is cheaper than one sync each.
-const MANY: usize = 16;
+use super::shared::{MANY, Shared};
 
 impl Shared {
     /// Empties the segment in use. Says whether there was anything in it.
@@ -66,11 +63,11 @@ impl Shared {
             if !content.has_records(closed.last_sequence) {
                 continue;
             }
-            if content.is_linked()? {
-                content.copy_to_place(closed.last_sequence)?;
-                copied.push(content);
-            } else {
-                everything = true;
+            // Also those that have no name any more: somebody may have them open still.
+            content.copy_to_place(closed.last_sequence)?;
+            match content.is_linked()? {
+                true => copied.push(content),
+                false => everything = true,
             }
         }
         // One that was dropped while the others were being copied.
@@ -91,9 +88,13 @@ impl Shared {
     }
 
     fn sync_copied(&self, copied: &[Arc<Content>], everything: bool) -> Result<(), StoreError> {
-        if everything || copied.len() > MANY {
-            let synced = self.medium.sync_everything();
-            return synced.map_err(|source| StoreError::Backing { doing: "sync", source });
+        let each = self.sync_each.load(Ordering::Relaxed);
+        if everything || (copied.len() > MANY && !each) {
+            let synced = self.sync_everything();
+            synced.map_err(|source| StoreError::Backing { doing: "sync", source })?;
+            if !each {
+                return Ok(());
+            }
         }
         copied.iter().try_for_each(|content| content.sync_copied())
     }
@@ -115,6 +116,7 @@ impl Content {
     }
 
     fn sync_copied(&self) -> Result<(), StoreError> {
+        let _one = self.syncing.lock();
         self.file.sync_data().map_err(|source| {
             let mut state = self.state.write();
             state.failed = Some(source.raw_os_error().unwrap_or(libc::EIO));

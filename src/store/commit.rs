@@ -13,12 +13,16 @@
 //! 5) **Settle**: chunks that only older heads referred to are fresh again, and what lies beyond a cut is
 //!    given back. Not before step 4: until then a crash brings the older head back.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::content::{Content, State};
 use super::error::StoreError;
+use super::journal::Journal;
 use super::overlay;
 use super::reach::Extent;
+use super::shared::{MANY, Shared};
 use crate::format::journal::{Kind, Parts};
 
 /// A file as a commit found it.
@@ -55,7 +59,15 @@ impl Content {
         Ok(())
     }
 
-    pub(super) fn commit(self: &Arc<Self>, snapshot: &Snapshot) -> Result<(), StoreError> {
+    pub(super) fn commit(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let committed = self.try_commit(snapshot);
+        if committed.is_err() {
+            self.withdraw(snapshot);
+        }
+        committed
+    }
+
+    fn try_commit(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
         #[cfg(test)]
         if super::mutation::is(super::mutation::Mutation::SizeBeforeData) {
             let upto = self.append_head(snapshot)?;
@@ -73,7 +85,7 @@ impl Content {
         let mut state = self.change()?;
         self.check_latch(&state)?;
         if !state.torn.is_empty() {
-            let torn = std::io::Error::from_raw_os_error(libc::EIO);
+            let torn = io::Error::from_raw_os_error(libc::EIO);
             return Err(self.file_error(&state, "make durable a torn chunk of", torn));
         }
         let (version, extent) = (state.version, state.extent.clone());
@@ -103,19 +115,36 @@ impl Content {
         })
     }
 
+    /// Takes back what step 1 announced: the commit has failed.
+    pub(super) fn withdraw(&self, snapshot: &Snapshot) {
+        if snapshot.head.is_some() {
+            self.state.write().reach.withdraw(snapshot.version);
+        }
+    }
+
     /// Step 2.
     pub(super) fn sync_place(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        if snapshot.needs == Needs::Nothing {
+            return Ok(());
+        }
+        // One at a time: the medium tells only one of two that it has lost something.
+        let _one = self.syncing.lock();
+        let state = self.state.read();
+        self.check_latch(&state)?;
+        if snapshot.needs == Needs::Data && state.fresh_synced >= snapshot.fresh {
+            return Ok(());
+        }
+        drop(state);
         let result = match snapshot.needs {
-            Needs::Nothing => return Ok(()),
             _ if self.shared.settings.volatile => Ok(()),
-            Needs::Data => self.file.sync_data(),
             Needs::All => self.file.sync_all(),
+            _ => self.file.sync_data(),
         };
         self.synced_place(snapshot, result)
     }
 
     /// The end of step 2: the file has been synced, by itself or with all others.
-    pub(super) fn synced_place(&self, snapshot: &Snapshot, result: std::io::Result<()>) -> Result<(), StoreError> {
+    pub(super) fn synced_place(&self, snapshot: &Snapshot, result: io::Result<()>) -> Result<(), StoreError> {
         let mut state = self.state.write();
         if let Err(source) = result {
             state.failed = Some(source.raw_os_error().unwrap_or(libc::EIO));
@@ -152,17 +181,17 @@ impl Content {
         if self.shared.journal.is_none() {
             return self.write_head(snapshot, image);
         }
+        if let Some(sequence) = self.state.write().overtaken(snapshot) {
+            return Ok(sequence);
+        }
         let need = self.head_record_len(image);
         let mut permit = self.shared.reserve(need)?;
         let mut state = self.state.write();
-        if snapshot.version <= state.appended {
-            state.reach.withdraw(snapshot.version);
-            return Ok(state.last_sequence);
+        if let Some(sequence) = state.overtaken(snapshot) {
+            return Ok(sequence);
         }
         let sequence = self.append(&mut state, &mut permit, Kind::Write, Some(image), &[])?;
-        // Announced long ago, unless a test has left that out.
-        state.reach.announce(snapshot.version, Extent::of(image));
-        state.reach.appended(snapshot.version, sequence);
+        state.reach.appended(snapshot.version, Extent::of(image), sequence);
         state.appended = snapshot.version;
         Ok(sequence)
     }
@@ -184,24 +213,23 @@ impl Content {
 
     /// Steps 3 and 4 without a journal: whoever chose that gave crash safety up.
     fn write_head(&self, snapshot: &Snapshot, image: &[u8]) -> Result<u64, StoreError> {
+        let _one = self.syncing.lock();
         let mut state = self.state.write();
-        if snapshot.version > state.appended {
-            let written = self
-                .file
-                .write_all_at(image, 0)
-                .and_then(|()| match self.shared.settings.volatile {
-                    true => Ok(()),
-                    false => self.file.sync_data(),
-                });
-            if let Err(source) = written {
-                state.failed = Some(source.raw_os_error().unwrap_or(libc::EIO));
-                return Err(self.file_error(&state, "write the head of", source));
-            }
-            state.appended = snapshot.version;
-            state.reach.appended(snapshot.version, 0);
-        } else {
-            state.reach.withdraw(snapshot.version);
+        if state.overtaken(snapshot).is_some() {
+            return Ok(0);
         }
+        let newest = snapshot.version == state.version;
+        let written = overlay::copy_head(self.file(), state.geometry, image, newest).map_err(|failed| failed.source);
+        let written = written.and_then(|()| match self.shared.settings.volatile {
+            true => Ok(()),
+            false => self.file.sync_data(),
+        });
+        if let Err(source) = written {
+            state.failed = Some(source.raw_os_error().unwrap_or(libc::EIO));
+            return Err(self.file_error(&state, "write the head of", source));
+        }
+        state.appended = snapshot.version;
+        state.reach.appended(snapshot.version, Extent::of(image), 0);
         Ok(0)
     }
 
@@ -259,5 +287,99 @@ impl Content {
             }),
             None => Ok(()),
         }
+    }
+}
+
+impl State {
+    /// The record to wait for if a newer head than the snapshot's was appended.
+    fn overtaken(&mut self, snapshot: &Snapshot) -> Option<u64> {
+        let overtaken = snapshot.version <= self.appended;
+        overtaken.then(|| {
+            self.reach.withdraw(snapshot.version);
+            self.last_sequence
+        })
+    }
+}
+
+impl Shared {
+    /// Makes everything durable that has been put. The first error is returned, after everything else
+    /// has been tried.
+    pub(super) fn commit_all(&self) -> Result<(), StoreError> {
+        let mut first_error = Ok(());
+        let mut keep = |result: Result<(), StoreError>| {
+            if first_error.is_ok() {
+                first_error = result;
+            }
+        };
+        let mut files = Vec::new();
+        for content in self.busy() {
+            // Who had it open was told.
+            if content.is_unused() && content.state.read().has_failed() {
+                continue;
+            }
+            match content.snapshot(true) {
+                Ok(snapshot) => files.push((content, snapshot)),
+                Err(error) => keep(Err(error)),
+            }
+        }
+        let files = self.sync_places(files, &mut keep);
+        let mut appended = Vec::new();
+        for (content, snapshot) in files {
+            match content.append_head(&snapshot) {
+                Ok(_) => appended.push(content),
+                Err(error) => {
+                    content.withdraw(&snapshot);
+                    keep(Err(error));
+                }
+            }
+        }
+        keep(self.journal.as_ref().map_or(Ok(()), Journal::sync_all));
+        for content in appended {
+            keep(content.release());
+        }
+        first_error
+    }
+
+    /// Step 2 of a commit for many files: those for which it succeeded.
+    fn sync_places(
+        &self,
+        files: Vec<(Arc<Content>, Snapshot)>,
+        keep: &mut impl FnMut(Result<(), StoreError>),
+    ) -> Vec<(Arc<Content>, Snapshot)> {
+        let needy = files
+            .iter()
+            .filter(|(_, snapshot)| snapshot.needs != Needs::Nothing)
+            .count();
+        let many = needy > MANY && !self.settings.volatile && !self.sync_each.load(Ordering::Relaxed);
+        let together = many.then(|| self.sync_everything());
+        let errno = |error: io::Error| error.raw_os_error().unwrap_or(libc::EIO);
+        let together = together.map(|result| result.map_err(errno));
+        let mut synced = Vec::new();
+        for (content, snapshot) in files {
+            let result = match together {
+                None => content.sync_place(&snapshot),
+                Some(result) => {
+                    let result = result.map_err(io::Error::from_raw_os_error);
+                    content.synced_place(&snapshot, result)
+                }
+            };
+            match result {
+                Ok(()) => synced.push((content, snapshot)),
+                Err(error) => {
+                    content.withdraw(&snapshot);
+                    keep(Err(error));
+                }
+            }
+        }
+        synced
+    }
+
+    /// Makes everything durable, names too, whichever file it is of.
+    pub(super) fn sync_everything(&self) -> io::Result<()> {
+        let synced = self.medium.sync_everything();
+        if synced.is_err() {
+            self.sync_each.store(true, Ordering::Relaxed);
+        }
+        synced
     }
 }

@@ -4,7 +4,7 @@
 //! Reads hold the guard shared, changes hold it alone: so a reader sees each change whole, entries, bytes
 //! and head. No guard is held while the journal is waited for, or a sync.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -14,8 +14,8 @@ use super::medium::{StoredFile, StoredPath};
 use super::overlay::{self, Overlay};
 use super::place::{self, Failed};
 use super::reach::{Extent, Reach, image_len};
+use super::reserved::Reserved;
 use super::shared::Shared;
-use crate::format::geometry::GROUP;
 use crate::format::{Entry, Geometry, NodeId, PAGE};
 
 /// A stored file in use.
@@ -26,6 +26,8 @@ pub struct Content {
     pub(super) state: RwLock<State>,
     /// Held while the store writes without being seen in the file's times.
     times: Mutex<()>,
+    /// Held over a sync of the file, until what came of it is noted.
+    pub(super) syncing: Mutex<()>,
 }
 
 /// The guarded part.
@@ -64,8 +66,8 @@ pub(super) struct State {
     pub(super) torn: BTreeSet<u64>,
     /// Page 0 is there.
     pub(super) page_reserved: bool,
-    /// Chunks whose place needs no more space, a bit for each chunk of a group.
-    pub(super) reserved: HashMap<u64, u128>,
+    /// Places that need no more space.
+    pub(super) reserved: Reserved,
     /// The file may be longer than its head says; it may be cut once this record is durable.
     pub(super) trim: Option<u64>,
     /// Holes were made whose space a checkpoint will give back.
@@ -75,8 +77,6 @@ pub(super) struct State {
     /// The errno of the sync that failed.
     pub(super) failed: Option<i32>,
 }
-
-const _: () = assert!(GROUP <= u128::BITS as u64);
 
 impl Content {
     pub(super) fn new(node: NodeId, shared: Arc<Shared>, file: Box<dyn StoredFile>, hint: StoredPath) -> Self {
@@ -101,7 +101,7 @@ impl Content {
             fresh_bytes: 0,
             torn: BTreeSet::new(),
             page_reserved: false,
-            reserved: HashMap::new(),
+            reserved: Reserved::default(),
             trim: None,
             frees_space: false,
             busy: false,
@@ -113,6 +113,7 @@ impl Content {
             file,
             state: RwLock::new(state),
             times: Mutex::new(()),
+            syncing: Mutex::new(()),
         }
     }
 
@@ -183,6 +184,11 @@ impl Content {
         let mut state = self.state.write();
         state.hint = hint;
         state.hint_epoch = 0;
+    }
+
+    /// Whether only the list of busy files has it, and whoever goes through that list.
+    pub(super) fn is_unused(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) <= 2
     }
 
     /// The state, for looking at.
@@ -305,10 +311,19 @@ impl Content {
 }
 
 impl State {
+    /// Whether the file can not be made durable any more: a sync has failed, or the medium has torn a chunk.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.is_some() || !self.torn.is_empty()
+    }
+
+    /// Whether the journal has nothing that its place has not.
+    pub(super) fn is_placed(&self) -> bool {
+        self.overlay.is_empty() && self.journaled_head.is_none()
+    }
+
     /// Whether everything is in its place, durably: nobody needs to keep the file open.
     pub(super) fn is_idle(&self) -> bool {
-        self.overlay.is_empty()
-            && self.journaled_head.is_none()
+        self.is_placed()
             && !self.reach.is_waiting()
             && self.version == self.appended
             && self.fresh_written == self.fresh_synced

@@ -11,8 +11,9 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::error::StoreError;
 use super::medium::StoredFile;
+use crate::format::Geometry;
 use crate::format::ids::random_bytes;
-use crate::format::journal::{Parts, RECORDS_OFFSET, SEGMENT_HEADER_LEN, SegmentHeader};
+use crate::format::journal::{Parts, RECORD_MAX, RECORDS_OFFSET, SEGMENT_HEADER_LEN, SegmentHeader};
 
 /// The smallest journal: two segments, each with room for one change of a few chunks.
 pub const JOURNAL_MIN: u64 = 2 * 32 * 1024;
@@ -155,7 +156,7 @@ impl Journal {
     /// Most bytes of one record.
     #[must_use]
     pub fn capacity(&self) -> u64 {
-        self.segment_len - RECORDS_OFFSET
+        (self.segment_len - RECORDS_OFFSET).min(RECORD_MAX)
     }
 
     /// Promises `need` bytes of the active segment; `None` when they are not there now.
@@ -344,7 +345,9 @@ impl Journal {
             return Ok(state.closed);
         }
         if state.active.used == RECORDS_OFFSET && state.active.permits == 0 {
+            // Whoever found no room may have waited for permits that were given back unused.
             state.full = false;
+            self.changed.notify_all();
             return Ok(None);
         }
         state.closing = true;
@@ -538,6 +541,12 @@ impl Drop for Permit<'_> {
     }
 }
 
+/// Least bytes of a journal: a change that must be one record, with up to four chunks, fits a segment.
+#[must_use]
+pub fn least(geometry: Geometry) -> u64 {
+    2 * (RECORDS_OFFSET + 4 * geometry.chunk_size() + 8192)
+}
+
 /// Bytes of a segment of a journal of `size` bytes.
 #[must_use]
 pub fn segment_len(size: u64) -> u64 {
@@ -546,4 +555,26 @@ pub fn segment_len(size: u64) -> u64 {
 
 fn salt() -> u64 {
     u64::from_le_bytes(random_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::geometry::{CHUNK_SIZE_MAX, CHUNK_SIZE_MIN};
+    use crate::format::head::ENTRIES_OFFSET;
+    use crate::format::journal::{HINT_MAX, RECORD_HEADER_LEN};
+
+    /// With chunks of 1 MiB and a journal of 1 MiB no overwrite fitted a segment: fsync said EIO, and nobody could
+    /// unmount.
+    #[test]
+    fn regression_the_least_journal_takes_four_of_the_largest_chunks() {
+        for chunk in [CHUNK_SIZE_MIN, CHUNK_SIZE_MAX] {
+            let geometry = Geometry::new(chunk).unwrap();
+            let record = RECORD_HEADER_LEN + HINT_MAX + ENTRIES_OFFSET + 4 * (chunk as usize + 48);
+            assert!(
+                segment_len(least(geometry)) - RECORDS_OFFSET >= record as u64,
+                "{chunk}"
+            );
+        }
+    }
 }

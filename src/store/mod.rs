@@ -23,6 +23,7 @@ mod posix;
 mod put;
 mod reach;
 mod recovery;
+mod reserved;
 mod shared;
 #[cfg(test)]
 mod sim;

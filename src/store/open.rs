@@ -1,6 +1,7 @@
 //! The store of a mounted volume, from opening to closing.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::content::Content;
 use super::error::StoreError;
-use super::journal::{Journal, JournalUse};
+use super::journal::{Journal, JournalUse, least};
 use super::medium::{Medium, StoredFile, StoredPath};
 use super::recovery::{Recovery, recover};
 use super::shared::{Settings, Shared};
@@ -24,8 +25,14 @@ const AFTER_NO_SPACE: Duration = Duration::from_millis(500);
 pub struct Store {
     shared: Arc<Shared>,
     recovery: Recovery,
+    /// In the order in which they end: a commit may have to wait for a checkpoint.
+    threads: Mutex<Vec<Thread>>,
+}
+
+/// A thread of the store, and the word that ends it.
+struct Thread {
     stop: Arc<Stop>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    handle: JoinHandle<()>,
 }
 
 #[derive(Default)]
@@ -71,13 +78,15 @@ impl Store {
             medium.sync_everything().map_err(backing_error)?;
         }
         let journal = match file {
-            Some(file) if wanted => Some(Journal::create(file, settings.journal_bytes)?),
+            Some(file) if wanted => Some(Journal::create(
+                file,
+                settings.journal_bytes.max(least(settings.geometry)),
+            )?),
             _ => None,
         };
         let store = Arc::new(Self {
             shared: Arc::new(Shared::new(medium, journal, settings)),
             recovery,
-            stop: Arc::default(),
             threads: Mutex::default(),
         });
         if settings.background && !settings.read_only {
@@ -220,7 +229,7 @@ impl Store {
         // Twice at most: a checkpoint that failed before may have left a segment closed.
         while self.shared.checkpoint()? {}
         if !self.shared.settings.volatile && !self.shared.settings.read_only {
-            let synced = self.shared.medium.sync_everything();
+            let synced = self.shared.sync_everything();
             synced.map_err(|source| StoreError::Backing { doing: "sync", source })?;
         }
         if let Some(journal) = &self.shared.journal {
@@ -232,10 +241,11 @@ impl Store {
 
     fn start(&self) -> Result<(), StoreError> {
         let spawn = |name: &str, body: fn(&Shared, &Stop)| {
-            let (shared, stop) = (self.shared.clone(), self.stop.clone());
-            std::thread::Builder::new()
-                .name(name.to_owned())
-                .spawn(move || body(&shared, &stop))
+            let (shared, stop) = (self.shared.clone(), Arc::<Stop>::default());
+            let its_stop = stop.clone();
+            let thread = std::thread::Builder::new().name(name.to_owned());
+            let handle = thread.spawn(move || body(&shared, &its_stop))?;
+            Ok(Thread { stop, handle })
         };
         let failed = |source| StoreError::Backing {
             doing: "start a thread for",
@@ -248,13 +258,13 @@ impl Store {
     }
 
     fn stop(&self) {
-        *self.stop.asked.lock() = true;
-        self.stop.changed.notify_all();
-        if let Some(journal) = &self.shared.journal {
-            journal.want_checkpoint();
-        }
-        for thread in std::mem::take(&mut *self.threads.lock()) {
-            if thread.join().is_err() {
+        for Thread { stop, handle } in std::mem::take(&mut *self.threads.lock()) {
+            *stop.asked.lock() = true;
+            stop.changed.notify_all();
+            if let Some(journal) = &self.shared.journal {
+                journal.want_checkpoint();
+            }
+            if handle.join().is_err() {
                 tracing::error!("a thread of the store has panicked");
             }
         }
@@ -298,7 +308,13 @@ fn checkpoint_when_full(shared: &Shared, stop: &Stop) {
         if !journal.wait_for_work(Duration::from_secs(1)) {
             continue;
         }
-        match shared.checkpoint() {
+        let checkpoint = catch_unwind(AssertUnwindSafe(|| shared.checkpoint()));
+        let checkpoint = checkpoint.unwrap_or_else(|_| {
+            // Or whoever waits for room would wait for ever.
+            journal.fail(libc::EIO);
+            Err(StoreError::JournalLatched { errno: libc::EIO })
+        });
+        match checkpoint {
             Ok(_) => {}
             Err(error) if error.is_no_space() => {
                 tracing::warn!(%error, "no space to bring the journal to its places; trying again");

@@ -4,9 +4,9 @@ use std::io;
 
 use super::medium::StoredFile;
 use super::plan::by_group;
-use crate::format::entry::ENTRY_LEN;
+use super::reserved::rounded;
 use crate::format::journal::Run;
-use crate::format::{Entry, Geometry};
+use crate::format::{Entry, Geometry, PAGE};
 use zerocopy::IntoBytes;
 
 /// A failure, and where in the stored file.
@@ -80,7 +80,7 @@ pub fn write(file: &dyn StoredFile, geometry: Geometry, run: &Run<'_>) -> Result
     Ok(())
 }
 
-/// Makes sure that a run can be written later without lack of space.
+/// Makes sure that a run, and every other of its groups' entries, can be written later without lack of space.
 ///
 /// # Errors
 /// Those of the medium.
@@ -88,12 +88,11 @@ pub fn reserve(file: &dyn StoredFile, geometry: Geometry, run: &Run<'_>) -> Resu
     for run in by_group(run, geometry) {
         let at = geometry.chunk_offset(run.first);
         if !run.data.is_empty() {
-            file.allocate(at, run.data.len() as u64)
+            file.allocate(at, rounded(run.data.len() as u64))
                 .map_err(failed("reserve space for", run.first, at))?;
         }
-        let at = geometry.entry_offset(run.first);
-        let len = (run.entries.len() * ENTRY_LEN) as u64;
-        file.allocate(at, len)
+        let at = geometry.group_offset(geometry.group_of(run.first));
+        file.allocate(at, PAGE as u64)
             .map_err(failed("reserve space for entries of", run.first, at))?;
     }
     Ok(())

@@ -199,7 +199,15 @@ impl StoredFile for PosixFile {
 
     fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        optional(rustix::fs::fallocate(&self.0, flags, offset, len))
+        let punch = |len| rustix::fs::fallocate(&self.0, flags, offset, len);
+        match punch(len) {
+            // It ends beyond the largest file that this backing can hold: nothing is there.
+            Err(Errno::FBIG) => match self.len()?.saturating_sub(offset) {
+                0 => Ok(()),
+                len => optional(punch(len)),
+            },
+            punched => optional(punched),
+        }
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {

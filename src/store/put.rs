@@ -9,8 +9,8 @@ use super::journal::{Journal, Permit};
 use super::place;
 use super::plan::{self, Habit, Route};
 use super::reach::{Extent, image_len};
+use crate::format::PAGE;
 use crate::format::journal::{Kind, Parts, Run};
-use crate::format::{Geometry, PAGE};
 
 /// Most bytes of one record, unless all of it must become durable at once.
 const RECORD: usize = 1 << 20;
@@ -171,23 +171,28 @@ impl Content {
             state.page_reserved = true;
             state.fresh_written += 1;
         }
-        for run in &plan.journal {
-            if state.is_reserved(run) {
-                continue;
-            }
-            place::reserve(self.file(), state.geometry, run).map_err(|failed| self.failed(state, failed))?;
-            state.mark_reserved(run);
+        plan.journal.iter().try_for_each(|run| self.reserve_place(state, run))
+    }
+
+    fn reserve_place(&self, state: &mut State, run: &Run<'_>) -> Result<(), StoreError> {
+        let geometry = state.geometry;
+        if !state.reserved.covers(geometry, run) {
+            place::reserve(self.file(), geometry, run).map_err(|failed| self.failed(state, failed))?;
+            state.reserved.reserved(geometry, run);
         }
         Ok(())
     }
 
-    /// Writes fresh chunks to their places. Those that no reader has seen yet come first: they are the ones
-    /// that may lack space, and then those that readers have seen are still whole.
+    /// Writes fresh chunks to their places. Those that no reader has seen yet come first, and those that readers have
+    /// seen get their space before they are touched: so that who lacks space finds them whole.
     fn write_fresh(&self, state: &mut State, runs: &[Run<'_>]) -> Result<(), StoreError> {
         let geometry = state.geometry;
         let mut pieces = plan::cut(runs, geometry, |chunk| state.extent.refers_to(geometry, chunk));
         pieces.sort_by_key(|(seen, _)| *seen);
         for (seen, run) in pieces {
+            if seen {
+                self.reserve_place(state, &run)?;
+            }
             state.fresh_written += 1;
             state.fresh_bytes = state.fresh_bytes.saturating_add(run.data.len() as u64);
             if let Err(failed) = place::write(self.file(), geometry, &run) {
@@ -196,7 +201,12 @@ impl Content {
                 }
                 return Err(self.failed(state, failed));
             }
-            state.mark_reserved(&run);
+            if run.data.is_empty() && self.shared.journal.is_none() {
+                // With a journal the checkpoint does.
+                place::punch(self.file(), geometry, chunks(&run)).map_err(|failed| self.failed(state, failed))?;
+                state.reserved.given_back(geometry, &run);
+            }
+            state.reserved.written(geometry, &run);
         }
         Ok(())
     }
@@ -208,6 +218,12 @@ impl Content {
         change: &Change<'_>,
         permit: &mut Permit<'_>,
     ) -> Result<(), StoreError> {
+        if plan.place.is_empty() && (plan.cut || !plan.journal.is_empty()) {
+            // The stored file is not written to, but it is what its times are about. First, for it may fail.
+            let touched = self.file.set_modified(None);
+            touched.map_err(|source| self.file_error(state, "set the times of", source))?;
+            state.metadata = true;
+        }
         if plan.cut {
             let extent = change.head.map_or(Extent::Unborn, Extent::of);
             let sequence = self.append(state, permit, Kind::Cut, change.head, &plan.journal)?;
@@ -218,12 +234,6 @@ impl Content {
             for batch in plan::batches(&plan.journal, state.geometry, RECORD) {
                 self.append(state, permit, Kind::Write, None, &batch)?;
             }
-        }
-        if plan.place.is_empty() && (plan.cut || !plan.journal.is_empty()) {
-            // The stored file was not written to, but it is what its times are about.
-            let touched = self.file.set_modified(None);
-            touched.map_err(|source| self.file_error(state, "set the times of", source))?;
-            state.metadata = true;
         }
         Ok(())
     }
@@ -265,6 +275,7 @@ impl Content {
         }
         for (run, offset) in runs.iter().zip(&appended.data) {
             state.overlay.insert(run, *offset, appended.sequence);
+            state.reserved.given_back(state.geometry, run);
         }
         if let Some(image) = head {
             state.journaled_head = Some((appended.sequence, image.into()));
@@ -311,7 +322,7 @@ impl State {
         let taken = |chunk| {
             self.reach.refers_to(self.geometry, chunk) || self.overlay.contains(chunk) || self.torn.contains(&chunk)
         };
-        let bytes = change.runs.iter().map(|run| run.data.len() as u64).sum();
+        let bytes = change.runs.iter().map(|run| run.weight() as u64).sum();
         let habit = Habit {
             syncs: if self.reach.is_born() { self.syncs } else { 0 },
             fresh_bytes: self.fresh_bytes,
@@ -367,40 +378,17 @@ impl State {
         let extent = Extent::of(image);
         self.version += 1;
         self.head = Some(image.into());
+        self.reserved.keep(self.geometry, &extent);
         self.extent = extent.clone();
         if plan.cut {
             self.appended = self.version;
-            self.reach.announce(self.version, extent);
-            self.reach.appended(self.version, self.last_sequence);
+            self.reach.appended(self.version, extent, self.last_sequence);
         } else if change.together {
             self.trim.get_or_insert(0);
-        }
-    }
-
-    fn is_reserved(&self, run: &Run<'_>) -> bool {
-        run.data.is_empty() || chunks(run).all(|chunk| self.overlay.contains(chunk) || self.has_bit(chunk))
-    }
-
-    fn has_bit(&self, chunk: u64) -> bool {
-        let (group, bit) = bit(self.geometry, chunk);
-        self.reserved.get(&group).is_some_and(|bits| bits & bit != 0)
-    }
-
-    fn mark_reserved(&mut self, run: &Run<'_>) {
-        if !run.data.is_empty() {
-            for chunk in chunks(run) {
-                let (group, bit) = bit(self.geometry, chunk);
-                *self.reserved.entry(group).or_default() |= bit;
-            }
         }
     }
 }
 
 fn chunks(run: &Run<'_>) -> std::ops::Range<u64> {
     run.first..run.first + run.entries.len() as u64
-}
-
-fn bit(geometry: Geometry, chunk: u64) -> (u64, u128) {
-    let group = geometry.group_of(chunk);
-    (group, 1 << (chunk - geometry.chunks_of(group).start))
 }

@@ -55,10 +55,16 @@ impl Extent {
             Self::Unborn => false,
             Self::Inline => chunk < FIRST_GROUP,
             Self::Chunked { size, absent } => {
-                chunk < geometry.chunks(*size) && !is_absent(absent, geometry.group_of(chunk))
+                chunk < geometry.chunks(*size) && !among(absent, geometry.group_of(chunk))
             }
             Self::Unknown => true,
         }
+    }
+
+    /// Whether `group` is in an absent run.
+    #[must_use]
+    pub fn is_absent(&self, group: u64) -> bool {
+        matches!(self, Self::Chunked { absent, .. } if among(absent, group))
     }
 
     /// Whether a chunk that was journaled *before* a cut to this extent is void: what it said is gone, and
@@ -88,7 +94,7 @@ pub fn image_len(page: &[u8]) -> usize {
     }
 }
 
-fn is_absent(absent: &[GroupRun], group: u64) -> bool {
+fn among(absent: &[GroupRun], group: u64) -> bool {
     let after = absent.partition_point(|run| u64::from(run.first) <= group);
     after > 0 && group < absent[after - 1].end()
 }
@@ -104,7 +110,9 @@ pub struct Reach {
 struct Waiting {
     /// Counts the heads of the file.
     version: u64,
-    /// The record it was appended in; `None` while a commit is still on its way there.
+    /// Commits that are on their way to append it.
+    commits: usize,
+    /// The record it was appended in.
     sequence: Option<u64>,
     extent: Extent,
 }
@@ -148,34 +156,40 @@ impl Reach {
 
     /// A commit is about to make a head durable: from now on its chunks are no longer fresh. Without this a
     /// writer could tear a chunk in its place between the sync that made it durable and the record that
-    /// makes it count.
+    /// makes it count. Whoever announces it says later that it was [`Reach::appended`], or withdraws.
     pub fn announce(&mut self, version: u64, extent: Extent) {
-        if !self.waiting.iter().any(|head| head.version == version) {
-            let at = self.waiting.partition_point(|head| head.version < version);
-            self.waiting.insert(
-                at,
-                Waiting {
-                    version,
-                    sequence: None,
-                    extent,
-                },
-            );
-        }
+        self.announced(version, extent).commits += 1;
     }
 
     /// The head was appended to the journal.
-    pub fn appended(&mut self, version: u64, sequence: u64) {
-        for head in &mut self.waiting {
-            if head.version == version && head.sequence.is_none() {
-                head.sequence = Some(sequence);
-            }
-        }
+    pub fn appended(&mut self, version: u64, extent: Extent, sequence: u64) {
+        let head = self.announced(version, extent);
+        head.commits = head.commits.saturating_sub(1);
+        head.sequence.get_or_insert(sequence);
     }
 
-    /// The head will not be appended: a newer one was.
+    fn announced(&mut self, version: u64, extent: Extent) -> &mut Waiting {
+        let at = self.waiting.partition_point(|head| head.version < version);
+        if self.waiting.get(at).is_none_or(|head| head.version != version) {
+            let head = Waiting {
+                version,
+                commits: 0,
+                sequence: None,
+                extent,
+            };
+            self.waiting.insert(at, head);
+        }
+        &mut self.waiting[at]
+    }
+
+    /// A commit will not append the head: a newer one was, or it failed. Another commit of the same head may still.
     pub fn withdraw(&mut self, version: u64) {
-        self.waiting
-            .retain(|head| head.version != version || head.sequence.is_some());
+        self.waiting.retain_mut(|head| {
+            if head.version == version {
+                head.commits = head.commits.saturating_sub(1);
+            }
+            head.version != version || head.commits > 0 || head.sequence.is_some()
+        });
     }
 
     /// The journal is durable up to the record `synced`. Says whether this made the first head durable.
@@ -191,7 +205,7 @@ impl Reach {
         // Those before it can not be found any more, unless a commit may still append them: then it sees
         // that a newer one was, and withdraws.
         self.waiting
-            .retain(|head| head.version > version || head.sequence.is_none());
+            .retain(|head| head.version > version || (head.sequence.is_none() && head.commits > 0));
         first
     }
 
@@ -225,7 +239,7 @@ mod tests {
         assert!(reach.refers_to(g, 9) && !reach.refers_to(g, 10));
         // Cut to 5, not yet durable: both states are possible.
         reach.announce(1, chunked(5));
-        reach.appended(1, 7);
+        reach.appended(1, chunked(5), 7);
         assert!(reach.refers_to(g, 9));
         assert_eq!(reach.freed_by(g, 9), Some(7));
         assert_eq!(reach.freed_by(g, 4), None);
@@ -243,9 +257,27 @@ mod tests {
         reach.announce(1, chunked(3));
         assert!(reach.is_born() && reach.refers_to(g, 2));
         assert!(!reach.settle(100), "it was not appended yet");
-        reach.appended(1, 101);
+        reach.appended(1, chunked(3), 101);
         assert!(reach.settle(101), "the first head became durable");
         assert!(!reach.is_waiting());
+    }
+
+    /// A commit that failed left its announcement behind: its chunks were never fresh again, and the file was kept open
+    /// for ever. Of two commits of one head the other may still append it.
+    #[test]
+    fn regression_who_fails_withdraws_and_only_he() {
+        let g = geometry();
+        let mut reach = Reach::new(chunked(1));
+        reach.announce(1, chunked(3));
+        reach.announce(1, chunked(3));
+        reach.withdraw(1);
+        assert!(reach.refers_to(g, 2), "the other commit is on its way");
+        reach.withdraw(1);
+        assert!(!reach.refers_to(g, 2) && !reach.is_waiting());
+        reach.announce(2, chunked(4));
+        reach.appended(2, chunked(4), 9);
+        reach.withdraw(2);
+        assert!(reach.refers_to(g, 3), "it is in the journal");
     }
 
     #[test]

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::commit::{Needs, Snapshot};
 use super::content::{Content, State};
 use super::error::StoreError;
 use super::journal::{Journal, Permit};
@@ -16,8 +15,8 @@ use super::medium::{Medium, StoredFile, StoredPath};
 use crate::format::descriptor::Overwrite;
 use crate::format::{Geometry, NodeId};
 
-/// Files with fresh chunks from which on one sync of everything is cheaper than one sync each.
-const MANY: usize = 16;
+/// Files from which on one sync of everything is cheaper than one sync each.
+pub(super) const MANY: usize = 16;
 
 /// What a mounted volume's store is told.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +69,9 @@ pub(super) struct Shared {
     pub(super) checkpointing: Mutex<()>,
     /// A file was dropped without its chunks being in their places, because it has no name any more.
     pub(super) dropped: AtomicBool,
+    /// A sync of everything has failed. What the medium says of that it says once; so from then on each file is asked
+    /// by itself.
+    pub(super) sync_each: AtomicBool,
 }
 
 #[derive(Default)]
@@ -90,6 +92,7 @@ impl Shared {
             born: Mutex::default(),
             checkpointing: Mutex::default(),
             dropped: AtomicBool::new(false),
+            sync_each: AtomicBool::new(false),
         }
     }
 
@@ -142,12 +145,18 @@ impl Shared {
         self.live.lock().busy.len()
     }
 
-    /// Lets go of files of which everything is in its place.
+    /// Lets go of files of which everything is in its place; and of those that have failed when nobody has them open any
+    /// more: whoever opens them next finds what was durable.
     pub(super) fn sweep(&self) {
         for content in self.busy() {
             // A file's guard before the list's, here as in `mark_busy`.
             let mut state = content.state.write();
-            if state.is_idle() {
+            let lost = state.has_failed() && state.is_placed() && content.is_unused();
+            if lost {
+                let file = content.place(&state);
+                tracing::error!("{file}: what was written since the last sync that succeeded is lost");
+            }
+            if lost || state.is_idle() {
                 state.busy = false;
                 let let_go = self.live.lock().busy.remove(&content.node());
                 drop(state);
@@ -160,7 +169,6 @@ impl Shared {
     /// Lets go of a file that has no name and no user any more.
     pub(super) fn drop_unlinked(&self, node: NodeId) {
         let mut live = self.live.lock();
-        // One is the list itself, so nobody else has it.
         let unused = live
             .busy
             .get(&node)
@@ -201,67 +209,6 @@ impl Shared {
 
     pub(super) fn synced(&self) -> u64 {
         self.journal.as_ref().map_or(0, Journal::synced)
-    }
-
-    /// Makes everything durable that has been put. The first error is returned, after everything else
-    /// has been tried.
-    pub(super) fn commit_all(&self) -> Result<(), StoreError> {
-        let mut first_error = Ok(());
-        let mut keep = |result: Result<(), StoreError>| {
-            if first_error.is_ok() {
-                first_error = result;
-            }
-        };
-        let mut files = Vec::new();
-        for content in self.busy() {
-            match content.snapshot(true) {
-                Ok(snapshot) => files.push((content, snapshot)),
-                Err(error) => keep(Err(error)),
-            }
-        }
-        let files = self.sync_places(files, &mut keep);
-        let mut appended = Vec::new();
-        for (content, snapshot) in files {
-            match content.append_head(&snapshot) {
-                Ok(_) => appended.push(content),
-                Err(error) => keep(Err(error)),
-            }
-        }
-        keep(self.journal.as_ref().map_or(Ok(()), Journal::sync_all));
-        for content in appended {
-            keep(content.release());
-        }
-        first_error
-    }
-
-    /// Step 2 of a commit for many files: those for which it succeeded.
-    fn sync_places(
-        &self,
-        files: Vec<(Arc<Content>, Snapshot)>,
-        keep: &mut impl FnMut(Result<(), StoreError>),
-    ) -> Vec<(Arc<Content>, Snapshot)> {
-        let needy = files
-            .iter()
-            .filter(|(_, snapshot)| snapshot.needs != Needs::Nothing)
-            .count();
-        let together = (needy > MANY && !self.settings.volatile).then(|| self.medium.sync_everything());
-        let errno = |error: &io::Error| error.raw_os_error().unwrap_or(libc::EIO);
-        let together = together.map(|result| result.map_err(|error| errno(&error)));
-        let mut synced = Vec::new();
-        for (content, snapshot) in files {
-            let result = match together {
-                None => content.sync_place(&snapshot),
-                Some(result) => {
-                    let result = result.map_err(io::Error::from_raw_os_error);
-                    content.synced_place(&snapshot, result)
-                }
-            };
-            match result {
-                Ok(()) => synced.push((content, snapshot)),
-                Err(error) => keep(Err(error)),
-            }
-        }
-        synced
     }
 
     /// Gives back what can be given back, for somebody who lacks space.

@@ -222,6 +222,11 @@ impl SimMedium {
         self.0.lock().dead
     }
 
+    /// Whether every operation fails.
+    pub(super) fn is_broken(&self) -> bool {
+        matches!(self.0.lock().fault, Some((_, Fault::Broken(_))))
+    }
+
     /// What a crash leaves, on a medium of its own. `kill` is the end of the process alone: nothing is lost.
     pub(super) fn crash(&self, rng: &mut Rng, kill: bool) -> Self {
         let disk = self.0.lock();

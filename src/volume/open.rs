@@ -95,7 +95,9 @@ impl Volume {
         let descriptor = open_descriptor(raw, &subkeys).map_err(|_| VolumeError::Tampered)?;
         let geometry = descriptor.geometry()?;
         moves::finish(&root, descriptor.root)?;
-        let backing = root.try_clone().map_err(VolumeError::std("opening the backing"))?;
+        // Opened anew: of an error of the medium, syncfs tells everybody who has a description of his own, once.
+        let backing = openat(&root, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let backing = backing.map_err(|errno| VolumeError::std("opening the backing")(errno.into()))?;
         let medium = Box::new(PosixMedium::new(backing));
         let settings = store::Settings {
             geometry,

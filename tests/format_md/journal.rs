@@ -77,6 +77,7 @@ fn records_of_the_journal() {
     let magic = quoted(&found[2][1][2]);
     assert_eq!(magic, journal::RECORD_MAGIC);
     assert_eq!(layout.constant("bytes of the hint"), [journal::HINT_MAX as u64]);
+    assert_eq!(layout.constant("bytes of the record"), [journal::RECORD_MAX]);
     says(&format!(
         "Behind these {} bytes: hint ‖ image of the head ‖ runs ‖ entries ‖ data ‖ zeros up to a multiple of 8",
         journal::RECORD_HEADER_LEN
