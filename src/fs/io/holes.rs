@@ -78,7 +78,7 @@ impl File {
             let stop = geometry.chunks_of(group).end.min(geometry.chunks(size));
             let found = match live.head.is_absent(group) {
                 true => (what == Seek::Hole).then_some(chunk),
-                false => self.first_of(chunk..stop, what)?,
+                false => self.first_of(live, chunk..stop, what)?,
             };
             if let Some(found) = found {
                 return Ok(Some(geometry.plain_offset(found).max(offset)));
@@ -88,14 +88,22 @@ impl File {
         Ok((what == Seek::Hole).then_some(size))
     }
 
-    fn first_of(&self, chunks: Range<u64>, what: Seek) -> Result<Option<u64>, ContentError> {
+    /// The first of the present `chunks` that is what is looked for. An entry that says "hole" is believed only when
+    /// it opens: programs do not read a hole, so nobody would notice later.
+    fn first_of(&self, live: &Live, chunks: Range<u64>, what: Seek) -> Result<Option<u64>, ContentError> {
         let mut entries = vec![Entry::UNWRITTEN; (chunks.end - chunks.start) as usize];
         self.content.read(chunks.start, &mut entries, &mut [])?;
-        let wanted = |entry: &Entry| entry.is_hole() == (what == Seek::Hole);
-        Ok(chunks
-            .zip(&entries)
-            .find(|(_, entry)| wanted(entry))
-            .map(|(chunk, _)| chunk))
+        self.with_cipher(live, |cipher| {
+            for (chunk, entry) in chunks.zip(&entries) {
+                if entry.is_hole() {
+                    self.open_chunk(cipher, chunk, entry, &mut [])?;
+                }
+                if entry.is_hole() == (what == Seek::Hole) {
+                    return Ok(Some(chunk));
+                }
+            }
+            Ok(None)
+        })?
     }
 
     fn punch_chunks(&self, live: &mut Option<Live>, before: Live, range: Range<u64>) -> Result<(), ContentError> {

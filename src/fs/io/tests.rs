@@ -255,6 +255,23 @@ fn attack_zero_every_stretch() {
     }
 }
 
+/// SEEK_DATA and SEEK_HOLE believed entries that nobody had authenticated. Somebody zeroed entries in the backing, and
+/// `cp`, which does not read what it takes for holes, made a copy full of zeros without a word.
+#[test]
+fn regression_a_hole_is_believed_only_when_its_entry_opens() {
+    let (bench, node) = with_file(&pattern(7, 100_000), std::slice::from_ref(&(40_960..81_920)));
+    let file = bench.file(&bench.volume(), node, true).unwrap();
+    assert_eq!(file.seek(0, Seek::Hole).unwrap(), Some(40_960));
+    assert_eq!(file.seek(40_960, Seek::Data).unwrap(), Some(81_920));
+    let stored = OpenOptions::new().write(true).open(bench.path(node)).unwrap();
+    let entry = Geometry::new(4096).unwrap().entry_offset(3);
+    stored.write_all_at(&[0; 32], entry).unwrap();
+    for (from, what) in [(0, Seek::Hole), (5000, Seek::Hole), (3 * 4096, Seek::Data)] {
+        assert!(matches!(file.seek(from, what), Err(ContentError::Chunk { chunk: 3, .. })));
+    }
+    assert_eq!(file.seek(0, Seek::Data).unwrap(), Some(0));
+}
+
 #[test]
 fn attack_move_chunks_and_heads() {
     let (plain, other) = (pattern(5, 60_000), pattern(9, 60_000));
