@@ -1,6 +1,7 @@
 //! Names: renames of every sort, long names, crashes in the middle, and somebody who edits the backing.
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rustix::io::Errno;
@@ -168,6 +169,34 @@ fn strays_are_not_shown() {
     assert_eq!(bench.root(), ["below"]);
     let below = bench.find(ROOT, "below").unwrap().attr.ino;
     assert!(bench.list(below).is_empty());
+}
+
+/// The side file of a long name that did not open counted as left behind by a crash, and was removed. Somebody swapped two
+/// directories of the backing, one listing later swapped them back, and the long names in them were gone for ever.
+#[test]
+fn regression_a_long_name_that_does_not_open_keeps_its_side_file() {
+    let swap = |backing: &Path| {
+        let names = stored(backing);
+        let [one, two] = &*names else { panic!("{names:?}") };
+        let (one, two, aside) = (backing.join(one), backing.join(two), backing.join("aside"));
+        for (from, to) in [(&one, &aside), (&two, &one), (&aside, &two)] {
+            fs::rename(from, to).unwrap();
+        }
+    };
+    let long = "l".repeat(200);
+    let bench = Bench::new();
+    for name in ["one", "two"] {
+        bench.file(bench.dir(ROOT, name), &long, name);
+    }
+    let bench = bench.again(swap);
+    for name in ["one", "two"] {
+        assert!(bench.list(bench.find(ROOT, name).unwrap().attr.ino).is_empty());
+    }
+    let bench = bench.again(swap);
+    for name in ["one", "two"] {
+        let directory = bench.find(ROOT, name).unwrap().attr.ino;
+        assert_eq!(bench.text(directory, &long).as_deref(), Ok(name));
+    }
 }
 
 #[test]
