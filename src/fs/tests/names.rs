@@ -8,6 +8,8 @@ use rustix::io::Errno;
 
 use super::bench::{Bench, caller, errno, stored};
 use crate::fs::types::{Kind, OpenHow, ROOT, RenameHow};
+use crate::sys::entries::Call;
+use crate::sys::entries::watch::{self, Moment};
 
 use RenameHow::{Exchange, NoReplace, Replace, Whiteout};
 
@@ -77,6 +79,39 @@ fn an_exchange_swaps_and_a_whiteout_stays() {
         assert_eq!((left.kind, left.special), (Kind::CharDevice, (0, 0)));
         assert_eq!(bench.text(ROOT, "three").unwrap(), "1");
     }
+}
+
+/// Of an exchange one rename was done, and neither the other one nor the way back. The next exchange took what was written
+/// down of it for done and removed it, and then a listing took the file that was left without a place for replaced,
+/// and removed it too.
+#[test]
+fn regression_an_exchange_that_is_half_done_waits_for_the_next_mount() {
+    let (bench, aside) = (Bench::new(), tempfile::tempdir().unwrap());
+    let long = "l".repeat(200);
+    for (name, content) in [("one", "1"), (&*long, "2"), ("three", "3")] {
+        bench.file(ROOT, name, content);
+    }
+    let (backing, away, mut renames) = (bench.backing(), aside.path().to_owned(), 0);
+    watch::set(Some(Box::new(move |call, moment| {
+        if let (Call::Rename(_, old, ..), Moment::Before) = (call, moment) {
+            renames += 1;
+            if renames > 1 {
+                fs::rename(backing.join(old), away.join(old)).unwrap();
+            }
+        }
+    })));
+    assert!(bench.rename((ROOT, "one"), (ROOT, &long), Exchange).is_err());
+    watch::set(None);
+    for name in stored(aside.path()) {
+        fs::rename(aside.path().join(&name), bench.backing().join(&name)).unwrap();
+    }
+    let refused = bench.rename((ROOT, "three"), (ROOT, &long), Exchange);
+    assert_eq!(refused, Err(Errno::IO));
+    bench.fs.forget_names();
+    assert_eq!(bench.root(), [&*long, "three"]);
+    let bench = bench.again(|_| {});
+    assert_eq!(bench.text(ROOT, "one").as_deref(), Ok("2"));
+    assert_eq!(bench.text(ROOT, &long).as_deref(), Ok("1"));
 }
 
 #[test]
