@@ -171,6 +171,25 @@ fn set_permissions(mode: u32) -> SetAttr {
     }
 }
 
+/// That the mode of a file had changed was known to its open content alone. After closing and opening it again an fsync
+/// found nothing to do, and a crash brought the old mode back.
+#[test]
+fn regression_a_change_of_mode_is_synced_also_when_the_file_was_closed_before() {
+    let bench = Bench::new();
+    let ino = bench.file(ROOT, "x", "content");
+    let inode = bench.fs.inode(ino).unwrap();
+    let open = || bench.fs.open(ino, OpenHow::default(), &caller()).unwrap();
+    let handle = open();
+    bench.fs.set_attr(ino, &set_permissions(0o600), &caller()).unwrap();
+    bench.fs.release(handle);
+    let handle = open();
+    bench.fs.sync(handle, true).unwrap();
+    assert!(inode.is_touched(), "fdatasync is not about the mode");
+    bench.fs.sync(handle, false).unwrap();
+    assert!(!inode.is_touched());
+    bench.fs.release(handle);
+}
+
 /// The journal's copying writes to the stored file, and the backing's kernel takes `security.capability` from what
 /// is written to: after a checkpoint it was gone.
 #[test]
