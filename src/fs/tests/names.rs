@@ -303,6 +303,28 @@ fn regression_what_is_only_written_is_not_promoted() {
     assert_ne!(bench.stored(), before);
 }
 
+/// A promotion that failed, perhaps because the disk was full for a moment, was forgotten. Until the file was opened again, its
+/// name did not say that it had content, and who emptied it in the backing went unnoticed.
+#[test]
+fn regression_a_promotion_that_fails_is_tried_again() {
+    let bench = Bench::new();
+    bench.file(ROOT, "name", "content");
+    let (before, backing) = (bench.stored(), bench.backing());
+    watch::set(Some(Box::new(move |call, moment| {
+        if let (Call::Rename(.., new), Moment::Before) = (call, moment) {
+            fs::create_dir(backing.join(new)).unwrap();
+        }
+    })));
+    bench.fs.promote();
+    watch::set(None);
+    let in_the_way = bench.stored().into_iter().find(|name| !before.contains(name));
+    fs::remove_dir(bench.backing().join(in_the_way.unwrap())).unwrap();
+    assert_eq!(bench.stored(), before);
+    bench.fs.promote();
+    assert_ne!(bench.stored(), before);
+    assert_eq!(bench.text(ROOT, "name").as_deref(), Ok("content"));
+}
+
 #[test]
 fn promotion_and_renames_at_once() {
     let bench = Bench::new();
