@@ -97,6 +97,12 @@ impl Fs {
         self.inodes.known()
     }
 
+    /// How many inodes the kernel may have something cached of.
+    #[must_use]
+    pub fn inode_count(&self) -> usize {
+        self.inodes.count()
+    }
+
     /// Whether whoever serves the file system may hold written data of `ino` back: somebody has it open for writing.
     #[must_use]
     pub fn may_have_dirty_pages(&self, ino: u64) -> bool {

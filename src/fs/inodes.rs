@@ -359,6 +359,12 @@ impl Inodes {
         }
     }
 
+    /// How many somebody knows.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.state.lock().slots.len()
+    }
+
     /// The inode numbers that somebody knows.
     #[must_use]
     pub fn known(&self) -> Vec<u64> {
