@@ -13,11 +13,7 @@ use crate::format::NodeId;
 use crate::format::moves::{FILE_NAME, LEN_MAX, Move, parse};
 use crate::format::stored_name::RawName;
 use crate::sys::entries;
-
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+use crate::sys::open::DIRECTORY;
 
 /// Does what stands in `kmsfs.moves` of `root`, whose directory is the node `root_node`, and removes it. Interrupted, it
 /// is done again. A directory that is not found is passed over: what was to come to it is where it was.
