@@ -9,6 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use kmsfs::format::stored_name::{NameFlags, RawName, Sealed};
+use kmsfs::format::{NodeId, moves};
 use tempfile::TempDir;
 
 /// A place of its own for key store, sockets and volumes. What is still mounted in it is unmounted at the end.
@@ -61,7 +63,12 @@ impl Place {
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kmsfs"));
-        command.args(words).current_dir(self.dir.path()).stdin(Stdio::null());
+        command.args(words);
+        self.at_home(command)
+    }
+
+    fn at_home(&self, mut command: Command) -> Command {
+        command.current_dir(self.dir.path()).stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("KMSFS_") {
                 command.env_remove(name);
@@ -366,6 +373,33 @@ fn mount_refuses_what_is_no_volume() {
     )
     .unwrap();
     place.run(&["mount", "v"]).fails(16);
+}
+
+/// Whoever finished an exchange that a crash had cut short held a descriptor for each directory that it had not looked into
+/// yet. With more of them than a process may have, a volume could neither be mounted nor recovered.
+#[test]
+fn regression_many_directories_do_not_take_many_descriptors() {
+    let place = Place::new();
+    place.run(&["init", "v"]).ok();
+    let volume = place.path("v");
+    for _ in 0..200 {
+        let name = RawName {
+            node: NodeId::random(),
+            flags: NameFlags::NONE,
+            sealed: Sealed::Short(vec![0; 20]),
+        };
+        fs::create_dir(volume.join(name.text())).unwrap();
+    }
+    let (from, to) = (NodeId::random(), NodeId::random());
+    let (old, new) = ("old".to_owned(), "new".to_owned());
+    let written = moves::to_bytes(&[moves::Move { from, to, old, new }]);
+    fs::write(volume.join(moves::FILE_NAME), written).unwrap();
+    let mut few = Command::new("sh");
+    few.args(["-c", "ulimit -n 64 && exec \"$0\" mount --recover-only v"]);
+    few.arg(env!("CARGO_BIN_EXE_kmsfs"));
+    let ran = Ran::of(place.at_home(few).output().unwrap());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(!volume.join(moves::FILE_NAME).exists());
 }
 
 /// Whether a process has ended; nobody may have asked for its exit code yet.

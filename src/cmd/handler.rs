@@ -83,7 +83,7 @@ impl Handler for MountHandler {
                 seconds: keys.kms_time.as_secs_f64(),
             },
             revocation: watch_status(&self.watcher.status(), &*volume.keyring.clock()),
-            inodes: self.fs.known_inodes().len() as u64,
+            inodes: self.fs.inode_count() as u64,
             keys: KeyStatus {
                 cached: keys.cached as u64,
                 open_files: keys.open_files as u64,

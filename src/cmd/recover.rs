@@ -7,6 +7,7 @@ use std::path::Path;
 use super::mounts::Mounts;
 use super::{Failure, out, preflight};
 use crate::store::Recovery;
+use crate::sys::limits;
 use crate::volume;
 
 /// Recovers the volume in `dir` and says what that was.
@@ -16,6 +17,7 @@ use crate::volume;
 pub fn run(dir: &Path) -> Result<(), Failure> {
     let dir = preflight::directory(dir)?;
     preflight::check_backing(&dir, &Mounts::read()?)?;
+    limits::raise_descriptors();
     let root = File::open(&dir).map_err(|error| Failure::io("opening", &dir, &error))?;
     let recovery = volume::recover(OwnedFd::from(root)).map_err(|error| Failure::volume(&dir, error))?;
     out::line(&note(&dir, &recovery).unwrap_or_else(|| format!("{}: there was nothing to recover", dir.display())))

@@ -6,18 +6,16 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use data_encoding::HEXLOWER;
-use rustix::fs::{
-    AtFlags, Dir, FlockOperation, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, flock, mkdirat, openat, statat,
-};
+use rustix::fs::{AtFlags, Dir, FlockOperation, Gid, Mode, Stat, Uid, fchmod, fchown, flock, mkdirat, openat, statat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use crate::format::ids::random_bytes;
+use crate::sys::open::DIRECTORY;
 
 const PREFIX: &str = ".kmsfs-ephemeral-";
 /// The volume within the private directory: its mode is that of the mount point, which may let everybody in.
 const VOLUME: &str = "volume";
-const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
 /// The private directory of a mount, removed when this is dropped.
 pub struct Spool {

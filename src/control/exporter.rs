@@ -15,9 +15,10 @@ use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::metrics::render;
-use super::server::Handler;
+use super::server::{Handler, REQUESTS_MAX};
 
 /// How long a peer may take for its request, and for all of it.
 const REQUEST: Duration = Duration::from_secs(5);
@@ -78,14 +79,17 @@ fn take_stale_away(path: &Path) -> io::Result<()> {
 }
 
 async fn accept(listener: Listener, handler: Arc<dyn Handler>) {
+    let rooms = Arc::new(Semaphore::new(REQUESTS_MAX));
+    let serve = |stream: Box<dyn Stream>| {
+        // Any user of this host may knock at a loopback port.
+        if let Ok(room) = Arc::clone(&rooms).try_acquire_owned() {
+            tokio::spawn(converse(stream, Arc::clone(&handler), room));
+        }
+    };
     loop {
         let accepted = match &listener {
-            Listener::Loopback(listener) => listener.accept().await.map(|(stream, _)| {
-                tokio::spawn(converse(stream, Arc::clone(&handler)));
-            }),
-            Listener::Socket(listener) => listener.accept().await.map(|(stream, _)| {
-                tokio::spawn(converse(stream, Arc::clone(&handler)));
-            }),
+            Listener::Loopback(listener) => listener.accept().await.map(|(stream, _)| serve(Box::new(stream))),
+            Listener::Socket(listener) => listener.accept().await.map(|(stream, _)| serve(Box::new(stream))),
         };
         if let Err(error) = accepted {
             tracing::debug!(%error, "a reader of metrics was lost");
@@ -95,7 +99,10 @@ async fn accept(listener: Listener, handler: Arc<dyn Handler>) {
     }
 }
 
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, handler: Arc<dyn Handler>) {
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+async fn converse(stream: Box<dyn Stream>, handler: Arc<dyn Handler>, _room: OwnedSemaphorePermit) {
     let service = service_fn(move |request: Request<Incoming>| {
         let answer = answer(&request, &*handler);
         async move { Ok::<_, Infallible>(answer) }
@@ -122,4 +129,39 @@ fn answer(request: &Request<Incoming>, handler: &dyn Handler) -> Response<String
     let kind = header::HeaderValue::from_static(TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use super::super::server::tests::Scripted;
+    use super::*;
+
+    /// Whoever could reach the port had as many connections as they wanted, each with its buffers, until the daemon was out
+    /// of descriptors and could not open a file any more.
+    #[test]
+    fn regression_there_are_a_few_readers_of_metrics_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("metrics");
+        serve(&Place::Socket(socket.clone()), Arc::new(Scripted)).unwrap();
+        let connect = || UnixStream::connect(&socket).unwrap();
+        let ask = |mut peer: UnixStream| {
+            let mut answer = String::new();
+            // One that is turned away may be so before it has asked.
+            let _ = peer.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+            let _ = peer.read_to_string(&mut answer);
+            answer
+        };
+        let mut silent: Vec<UnixStream> = (0..REQUESTS_MAX).map(|_| connect()).collect();
+        assert_eq!(ask(connect()), "");
+        assert!(ask(silent.remove(0)).contains("kmsfs_up"));
+        // Its room is free a moment after its answer.
+        let served = (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            ask(connect()).contains("kmsfs_up")
+        });
+        assert!(served);
+    }
 }

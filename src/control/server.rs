@@ -21,8 +21,8 @@ use super::{Registry, Status};
 
 /// How long a peer may take to send its line, or to take the answer.
 const PEER_PATIENCE: Duration = Duration::from_secs(5);
-/// Requests at a time; a peer beyond that is turned away.
-const REQUESTS_MAX: usize = 16;
+/// Requests at a time, here and of metrics; a peer beyond that is turned away.
+pub(super) const REQUESTS_MAX: usize = 16;
 
 /// What a mount can be asked. Calls may come from several threads at once, and may take their time.
 pub trait Handler: Send + Sync {
@@ -196,13 +196,13 @@ fn answer(peer: &UnixStream, service: &Service) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::{Read, Write};
 
     use super::super::{ClientError, Entry, ask};
     use super::*;
 
-    struct Scripted;
+    pub(in crate::control) struct Scripted;
 
     impl Handler for Scripted {
         fn status(&self) -> Status {

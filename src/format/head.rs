@@ -266,8 +266,15 @@ impl Head {
     /// Whether `group` lies in an absent run.
     #[must_use]
     pub fn is_absent(&self, group: u64) -> bool {
+        self.absent_until(group).is_some()
+    }
+
+    /// The group behind the absent run that `group` lies in.
+    #[must_use]
+    pub fn absent_until(&self, group: u64) -> Option<u64> {
         let after = self.absent.partition_point(|run| u64::from(run.first) <= group);
-        after > 0 && group < self.absent[after - 1].end()
+        let run = self.absent[..after].last()?;
+        (group < run.end()).then(|| run.end())
     }
 }
 

@@ -121,11 +121,12 @@ impl Fs {
         self.attr_of_inode(&inode)
     }
 
-    /// Notes that mode, owner, times or attributes have changed: the next fsync makes them durable too.
+    /// Notes that mode, owner, times or attributes have changed: the next fsync makes them durable too, also if the content
+    /// is closed and opened again before.
     pub(super) fn touched(&self, inode: &Inode) {
-        match self.volume.store.peek(inode.node) {
-            Some(content) => content.metadata_changed(),
-            None => inode.touch(),
+        inode.touch();
+        if let Some(content) = self.volume.store.peek(inode.node) {
+            content.metadata_changed();
         }
     }
 }

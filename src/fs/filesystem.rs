@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use lru::LruCache;
@@ -44,6 +45,8 @@ pub struct Fs {
     pub(super) past: Past,
     /// One set of moves at a time.
     pub(super) moving: Mutex<()>,
+    /// One is half done, and the rest is for the next mount.
+    pub(super) half_moved: AtomicBool,
     /// Fetches keys ahead of opens; none where the KMS is as fast.
     pub(super) ahead: Option<Ahead>,
     device: (u32, u32),
@@ -68,6 +71,7 @@ impl Fs {
             unpromoted: Mutex::default(),
             past: Past::default(),
             moving: Mutex::default(),
+            half_moved: AtomicBool::new(false),
             ahead: Ahead::new(&volume),
             device,
             root_inode: inode,
@@ -91,6 +95,12 @@ impl Fs {
     #[must_use]
     pub fn known_inodes(&self) -> Vec<u64> {
         self.inodes.known()
+    }
+
+    /// How many inodes the kernel may have something cached of.
+    #[must_use]
+    pub fn inode_count(&self) -> usize {
+        self.inodes.count()
     }
 
     /// Whether whoever serves the file system may hold written data of `ino` back: somebody has it open for writing.

@@ -90,12 +90,17 @@ impl Inode {
         self.born.load(Ordering::Relaxed)
     }
 
-    /// Notes a change that no open content was told of.
+    /// Notes a change that has to become durable with the next full sync.
     pub fn touch(&self) {
         self.touched.store(true, Ordering::Relaxed);
     }
 
-    /// Whether there was one; whoever asks tells the content.
+    /// Whether there was one; whoever opens the content tells it.
+    pub fn is_touched(&self) -> bool {
+        self.touched.load(Ordering::Relaxed)
+    }
+
+    /// Whether there was one; whoever asks makes it durable.
     pub fn take_touched(&self) -> bool {
         self.touched.swap(false, Ordering::Relaxed)
     }
@@ -352,6 +357,12 @@ impl Inodes {
             Some(held) => state.replace(ino, Place::Held(held), parent),
             None => Gone::default(),
         }
+    }
+
+    /// How many somebody knows.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.state.lock().slots.len()
     }
 
     /// The inode numbers that somebody knows.

@@ -1,6 +1,7 @@
 //! The names of a directory under its guard: loaded when first asked for, dropped when there are too many.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -98,7 +99,8 @@ impl Fs {
         }
         let load = |keys: &_| Index::load(keys, directory.as_fd(), inode.node);
         let mut index = self.volume.keyring.with_volume(load)??;
-        if !self.volume.read_only {
+        // What a half-done exchange has left without a place looks like a leftover.
+        if !self.volume.read_only && !self.half_moved.load(Ordering::Relaxed) {
             sweep(&mut index, directory);
         }
         let strays = index.strays();

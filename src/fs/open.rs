@@ -56,8 +56,10 @@ impl Fs {
         let file = Arc::new(File::open(&self.volume, inode.node, born, open)?);
         *content = Arc::downgrade(&file);
         let cold = self.volume.keyring.misses() != misses;
-        if inode.take_touched() {
-            self.touched(inode);
+        if inode.is_touched()
+            && let Some(content) = self.volume.store.peek(inode.node)
+        {
+            content.metadata_changed();
         }
         // Not only written: a name that says so must never be there without its head.
         if !born && file.is_born()? {
@@ -111,7 +113,14 @@ impl Fs {
     /// # Errors
     /// As fsync(2). A failure stays until the file has been reopened.
     pub fn sync(&self, handle: u64, data_only: bool) -> Result<()> {
-        Ok(self.handles.file(handle)?.file.sync(data_only)?)
+        let handle = self.handles.file(handle)?;
+        // A change from now on is another sync's business.
+        let touched = !data_only && handle.inode.take_touched();
+        let synced = handle.file.sync(data_only);
+        if touched && synced.is_err() {
+            handle.inode.touch();
+        }
+        Ok(synced?)
     }
 
     /// Closes a handle.

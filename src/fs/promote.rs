@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::fs::{Timespec, Timestamps, UTIME_OMIT, fstat, futimens};
+use rustix::io::Errno;
 
 use super::error::Result;
 use super::filesystem::Fs;
@@ -40,7 +41,13 @@ impl Fs {
                 Ok(false) => {
                     self.unpromoted.lock().insert(node);
                 }
-                Err(error) => tracing::debug!(%node, %error, "not promoted"),
+                Err(error) => {
+                    tracing::debug!(%node, %error, "not promoted");
+                    // Of what is gone nothing can be promoted; everything else is tried again the next time.
+                    if !matches!(error.code(), Errno::NOENT | Errno::STALE) {
+                        self.unpromoted.lock().insert(node);
+                    }
+                }
             }
         }
     }

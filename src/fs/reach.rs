@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLockReadGuard;
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{Mode, openat};
 use rustix::io::{self, Errno};
 
 use super::error::{FsError, Result};
@@ -18,16 +18,13 @@ use super::inodes::{Inode, Link, Place};
 use super::spot::Spot;
 use crate::names::Index;
 use crate::store::StoredPath;
+use crate::sys::open::DIRECTORY;
 use crate::sys::stat::stat;
 
 /// How often a call is tried again because the name it used was changed under it.
 const ATTEMPTS: usize = 8;
 /// How long it waits each time for whoever changes the name. Not for ever, because it may hold one of the guards.
 const PATIENCE: Duration = Duration::from_millis(20);
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
 
 impl Fs {
     /// The backing's directory of `inode`, open.

@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use data_encoding::BASE64URL_NOPAD;
-use rustix::fs::{AtFlags, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, Mode, OFlags, fchmod, openat};
 use rustix::io::Errno;
 
 use super::create::Site;
@@ -58,9 +58,13 @@ impl Fs {
 
     fn write_target(&self, side: &str, sealed: &[u8]) -> Result<()> {
         let flags = OFlags::WRONLY | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = entries::create(&self.volume.root, side, flags, Mode::from_raw_mode(0o600))?;
+        let mode = Mode::from_raw_mode(0o600);
+        let file = entries::create(&self.volume.root, side, flags, mode)?;
+        // The caller's umask is about the symlink; the daemon has to read this.
+        let opened = fchmod(&file, mode).map_err(std::io::Error::from);
         let mut file = std::fs::File::from(file);
-        let written = std::io::Write::write_all(&mut file, sealed).and_then(|()| file.sync_all());
+        let written = opened.and_then(|()| std::io::Write::write_all(&mut file, sealed));
+        let written = written.and_then(|()| file.sync_all());
         let written = written.and_then(|()| Ok(entries::sync(&self.volume.root)?));
         written.map_err(|error| {
             let _ = entries::unlink(&self.volume.root, side, AtFlags::empty());

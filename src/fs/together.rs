@@ -4,12 +4,13 @@
 
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::{self, Errno};
 
-use super::error::Result;
+use super::error::{FsError, Result};
 use super::filesystem::Fs;
 use super::remove::{Folder, Guards};
 use super::rename::{End, Replaced};
@@ -55,6 +56,7 @@ impl Fs {
     ) -> Result<()> {
         self.before_leaving(from.folder, source)?;
         self.before_leaving(to.folder, target)?;
+        let moving = self.begin_to_move()?;
         let forth = self.placed(source, to, Some(target))?;
         let back = self
             .placed(target, from, Some(source))
@@ -73,11 +75,7 @@ impl Fs {
                 new: &back.stored,
             },
         ];
-        if let Err(error) = self.move_together(&self.moving.lock(), &moves) {
-            to.drop_side(&forth);
-            from.drop_side(&back);
-            return Err(error);
-        }
+        self.move_together(&moving, &moves)?;
         remove_side(from.folder.open.as_fd(), &source.stored);
         remove_side(to.folder.open.as_fd(), &target.stored);
         self.settle((from.folder, source), to, forth, guards)?;
@@ -97,7 +95,7 @@ impl Fs {
         self.before_leaving(from.folder, source)?;
         let root = self.folder(ROOT)?;
         // From here on: there is one place to make a whiteout.
-        let moving = self.moving.lock();
+        let moving = self.begin_to_move()?;
         let made = self.make_whiteout(&root, caller)?;
         let moved = self.placed(source, to, target.map(|target| &target.entry))?;
         let left = self
@@ -117,11 +115,7 @@ impl Fs {
                 new: &left.stored,
             },
         ];
-        if let Err(error) = self.move_together(&moving, &moves) {
-            to.drop_side(&moved);
-            from.drop_side(&left);
-            return Err(error);
-        }
+        self.move_together(&moving, &moves)?;
         remove_side(from.folder.open.as_fd(), &source.stored);
         self.take_place((from, source), to, moved, target, guards)?;
         guards.names(from.folder.inode.ino)?.insert(from.name, left);
@@ -170,8 +164,34 @@ impl Fs {
         })
     }
 
-    /// Does all of `moves`, durably, or none.
+    /// Waits for the moves that are under way.
+    ///
+    /// # Errors
+    /// `EIO` once some are half done: what is written down of them must stay as it is until the next mount.
+    fn begin_to_move(&self) -> Result<MutexGuard<'_, ()>> {
+        let moving = self.moving.lock();
+        match self.half_moved.load(Ordering::Relaxed) {
+            true => Err(FsError::failed(
+                Errno::IO,
+                "an exchange is half done, and there can be no other before the volume is mounted again",
+            )),
+            false => Ok(moving),
+        }
+    }
+
+    /// Does all of `moves`, durably, or none; then the side files of the new names go too.
     fn move_together(&self, _moving: &MutexGuard<'_, ()>, moves: &[Move<'_>; 2]) -> Result<()> {
+        let done = self.try_moves(moves);
+        // As long as they are written down, the next mount may do them.
+        if done.is_err() && matches!(stat(self.volume.root.as_fd(), FILE_NAME), Err(Errno::NOENT)) {
+            for rename in moves {
+                remove_side(rename.to.open.as_fd(), rename.new);
+            }
+        }
+        done
+    }
+
+    fn try_moves(&self, moves: &[Move<'_>; 2]) -> Result<()> {
         // What is to be moved, and where to, must not be forgotten when one of the renames is not.
         for folder in moves.iter().flat_map(|rename| [rename.from, rename.to]) {
             self.sync_entries(folder)?;
@@ -183,9 +203,13 @@ impl Fs {
             return Err(error.into());
         }
         if let Err(error) = second.done() {
-            // If this fails too, it is for the next mount to do the rest.
-            first.undone()?;
-            self.remove_moves()?;
+            match first.undone() {
+                Ok(()) => self.remove_moves()?,
+                Err(undone) => {
+                    self.half_moved.store(true, Ordering::Relaxed);
+                    tracing::error!(%error, %undone, "an exchange is half done; the next mount does the rest");
+                }
+            }
             return Err(error.into());
         }
         let durable = self.sync_entries(first.from).and_then(|()| self.sync_entries(first.to));

@@ -30,6 +30,8 @@ use crate::format::NodeId;
 use crate::format::entry::{NONCE_LEN, TAG_LEN};
 
 const USER: &[u8] = b"user.";
+/// Names that are there for root alone.
+const TRUSTED: &[u8] = b"trusted.";
 const SHORT: &str = "user.kmsfs.";
 const LONG: &str = "user.kmsfs.long.";
 const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
@@ -58,7 +60,7 @@ fn keeper(name: &[u8]) -> Result<Keeper<'_>> {
     if name == CAPABILITY {
         return Ok(Keeper::Backing(STORED_CAPABILITY.as_bytes()));
     }
-    let passed: [&[u8]; 3] = [b"security.", b"trusted.", b"system.posix_acl_"];
+    let passed: [&[u8]; 3] = [b"security.", TRUSTED, b"system.posix_acl_"];
     match passed.iter().any(|prefix| name.starts_with(prefix)) && !name.starts_with(RESERVED) {
         true => Ok(Keeper::Backing(name)),
         false => Err(FsError::errno(Errno::OPNOTSUPP)),
@@ -173,17 +175,19 @@ impl Fs {
         Ok(())
     }
 
-    /// The names of all attributes, each followed by a zero byte.
+    /// The names of all attributes that `caller` may know of, each followed by a zero byte.
     ///
     /// # Errors
     /// As listxattr(2).
-    pub fn list_xattr(&self, ino: u64) -> Result<Vec<u8>> {
+    pub fn list_xattr(&self, ino: u64, caller: &Caller) -> Result<Vec<u8>> {
         let _pass = self.gate.enter()?;
         let inode = self.inode(ino)?;
         let stored = self.on(&inode, list_raw)?;
         let mut names = Vec::new();
         for name in stored.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-            if let Some(plain) = self.plain_attr(&inode, name)? {
+            if let Some(plain) = self.plain_attr(&inode, name)?
+                && (caller.uid == 0 || !plain.starts_with(TRUSTED))
+            {
                 names.extend_from_slice(&plain);
                 names.push(0);
             }

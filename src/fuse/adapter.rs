@@ -478,11 +478,11 @@ impl Filesystem for Adapter {
         ));
     }
 
-    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
         answer!(
             reply,
             "listxattr",
-            self.fs.list_xattr(ino.0),
+            self.fs.list_xattr(ino.0, &caller(req, 0)),
             |reply, names: Vec<u8>| {
                 xattr(reply, size, &names);
             }

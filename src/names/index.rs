@@ -107,22 +107,21 @@ impl Index {
         let listed = list(&own)?;
         let mut index = Self::default();
         let mut named: HashMap<Box<[u8]>, Vec<Entry>> = HashMap::with_capacity(listed.len());
-        let mut sides = HashSet::new();
-        for item in listed {
-            if let Some(long) = side_of(&item.name) {
-                sides.insert(Box::<str>::from(long));
+        // One that bears the name of a listed entry is no leftover, also if that entry does not open here: it may be at
+        // home in another directory, and would be nobody's without it when it comes back.
+        let mut sides: HashSet<&str> = listed.iter().filter_map(|item| side_of(&item.name)).collect();
+        for item in &listed {
+            sides.remove(&*item.name);
+            if side_of(&item.name).is_some() {
                 continue;
             }
-            match open(keys, directory, parent, &item)? {
+            match open(keys, directory, parent, item)? {
                 Opened::Ours(plain, entry) => named.entry(plain).or_default().push(entry),
                 Opened::Own => {}
                 Opened::Stray => index.strays.foreign += 1,
             }
         }
         for (plain, entries) in named {
-            for entry in &entries {
-                sides.remove(&entry.stored);
-            }
             index.settle(plain, entries);
         }
         index.leftovers.extend(sides.iter().map(|long| side_file(long).into()));

@@ -4,23 +4,19 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::SealError;
 use crate::crypto::descriptor::open_descriptor;
-use crate::crypto::names::open_name;
 use crate::crypto::{VolumeKeys, volume_keys};
 use crate::format::NodeId;
 use crate::format::descriptor::{Descriptor, FILE_NAME, RawDescriptor};
-use crate::format::stored_name::{RawName, Sealed, side_file};
+use crate::format::stored_name::RawName;
 use crate::kms::{EncryptionContext, Kms};
-use crate::names::Label;
+use crate::names::label_of;
 use crate::volume::{self, ReadLock, VolumeError};
-
-/// Most bytes of a side file: the longest label, and room for a tag.
-const SIDE_MAX: u64 = 512;
 
 /// The nearest directory above `path` that is a backing.
 #[must_use]
@@ -104,17 +100,15 @@ impl Backing {
     /// open there: it was renamed, or moved here from another directory.
     ///
     /// # Errors
-    /// [`SealError::Input`] when the side file of a long name cannot be read.
+    /// [`SealError::Input`] when its directory, or the side file of a long name, cannot be read.
     pub fn plain_name(&self, path: &Path) -> Result<Option<PathBuf>, SealError> {
-        let (Some(raw), Some(parent)) = (stored_name(path), self.parent(path)) else {
+        let stored = path.file_name().and_then(OsStr::to_str);
+        let (Some(stored), Some(parent), Some(dir)) = (stored, self.parent(path), path.parent()) else {
             return Ok(None);
         };
-        let side = match raw.sealed {
-            Sealed::Short(_) => None,
-            Sealed::Long(_) => read_side(path).map_err(SealError::input("reading its side file"))?,
-        };
-        let label = open_name(&self.keys, parent, &raw, side.as_deref()).ok();
-        let label = label.and_then(|bytes| Label::parse(&bytes));
+        let dir = File::open(dir).map_err(SealError::input("opening its directory"))?;
+        let label = label_of(&self.keys, dir.as_fd(), parent, stored);
+        let label = label.map_err(|errno| SealError::input("reading its side file")(errno.into()))?;
         Ok(label.map(|label| OsStr::from_bytes(&label.plain).into()))
     }
 
@@ -137,18 +131,4 @@ fn open_dir(dir: &Path) -> Result<File, SealError> {
         what: "opening the volume",
         source,
     })?)
-}
-
-/// The sealed bytes of a long name; `None` when there are none of a plausible size.
-fn read_side(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let Some(stored) = path.file_name().and_then(OsStr::to_str) else {
-        return Ok(None);
-    };
-    let side = path.with_file_name(side_file(stored));
-    if !fs::symlink_metadata(&side).is_ok_and(|facts| facts.is_file()) {
-        return Ok(None);
-    }
-    let mut bytes = Vec::new();
-    File::open(side)?.take(SIDE_MAX).read_to_end(&mut bytes)?;
-    Ok(((bytes.len() as u64) < SIDE_MAX).then_some(bytes))
 }

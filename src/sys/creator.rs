@@ -9,24 +9,25 @@ use std::cell::Cell;
 use rustix::fs::Mode;
 use rustix::io;
 use rustix::process::{getegid, geteuid, umask};
-use rustix::thread::{CapabilitySets, UnshareFlags, capabilities, set_capabilities};
+use rustix::thread::{UnshareFlags, capabilities, set_capabilities};
 
 thread_local! {
-    /// The umask this thread has, once it has one of its own.
-    static UMASK: Cell<Option<u32>> = const { Cell::new(None) };
+    /// Whether this thread has a umask of its own: all threads of a process share one otherwise.
+    static APART: Cell<bool> = const { Cell::new(false) };
 }
 
-/// While it lives, this thread creates files as somebody else. Dropping it gives the daemon's own identity back.
+/// While it lives, this thread creates files as somebody else. Dropping it gives the daemon's own identity and umask back,
+/// because what the daemon makes for itself is nobody's but its own.
 #[derive(Debug)]
 pub struct Creator {
-    restore: Option<Restore>,
+    umask: Mode,
+    identity: Option<Identity>,
 }
 
 #[derive(Debug)]
-struct Restore {
+struct Identity {
     uid: u32,
     gid: u32,
-    capabilities: CapabilitySets,
 }
 
 impl Creator {
@@ -37,45 +38,43 @@ impl Creator {
     /// # Errors
     /// When the kernel refuses; then nothing is changed.
     pub fn enter(uid: u32, gid: u32, mask: u32) -> io::Result<Self> {
-        set_umask(mask)?;
+        stand_apart()?;
+        let mut guard = Self {
+            umask: umask(Mode::from_raw_mode(mask & 0o777)),
+            identity: None,
+        };
         let (own_uid, own_gid) = (geteuid().as_raw(), getegid().as_raw());
         if own_uid != 0 || (uid, gid) == (own_uid, own_gid) {
-            return Ok(Self { restore: None });
+            return Ok(guard);
         }
-        let restore = Restore {
+        let own = capabilities(None)?;
+        guard.identity = Some(Identity {
             uid: own_uid,
             gid: own_gid,
-            capabilities: capabilities(None)?,
-        };
-        let guard = Self { restore: Some(restore) };
+        });
         set_fs_ids(uid, gid);
-        if let Some(restore) = &guard.restore {
-            // The kernel took the file system capabilities away with the user 0.
-            set_capabilities(None, restore.capabilities)?;
-        }
+        // The kernel took the file system capabilities away with the user 0.
+        set_capabilities(None, own)?;
         Ok(guard)
     }
 }
 
 impl Drop for Creator {
     fn drop(&mut self) {
-        if let Some(restore) = &self.restore {
-            set_fs_ids(restore.uid, restore.gid);
+        if let Some(own) = &self.identity {
+            set_fs_ids(own.uid, own.gid);
         }
+        umask(self.umask);
     }
 }
 
-/// Gives this thread `mask`, and an own place for it first: all threads of a process share one otherwise.
-fn set_umask(mask: u32) -> io::Result<()> {
-    let current = UMASK.get();
-    if current.is_none() {
+/// Gives this thread an own place for its umask.
+fn stand_apart() -> io::Result<()> {
+    if !APART.get() {
         // SAFETY: what is unshared is the working directory, the root and the umask: no memory and no
         // descriptor; nothing in this process relies on a shared working directory.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS)? };
-    }
-    if current != Some(mask) {
-        umask(Mode::from_raw_mode(mask & 0o777));
-        UMASK.set(Some(mask));
+        APART.set(true);
     }
     Ok(())
 }
@@ -94,6 +93,20 @@ fn set_fs_ids(uid: u32, gid: u32) {
 mod tests {
     use super::*;
     use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn the_callers_umask_goes_with_the_caller() {
+        let directory = tempfile::tempdir().unwrap();
+        let mode = |name: &str| {
+            let made = std::fs::File::create(directory.path().join(name)).unwrap();
+            made.metadata().unwrap().mode() & 0o777
+        };
+        let before = mode("before");
+        let creator = Creator::enter(geteuid().as_raw(), getegid().as_raw(), 0o777).unwrap();
+        assert_eq!(mode("theirs"), 0);
+        drop(creator);
+        assert_eq!(mode("after"), before);
+    }
 
     #[test]
     fn creates_as_the_caller_and_comes_back() {

@@ -1,9 +1,15 @@
-//! Opening what its owner may not open.
+//! Opening: how directories are opened, and what its owner may not open.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, chmodat, openat, statat};
 use rustix::io::{self, Errno};
+
+/// A directory, and nothing that is in its place.
+pub const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 /// Opens the file `name` of `directory` although its mode forbids it to this process, which owns it. Whether the
 /// *caller* may was decided elsewhere; the daemon has to read sizes, and to write through handles that were open

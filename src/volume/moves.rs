@@ -1,8 +1,9 @@
 //! Finishing renames that belong together and that a crash has cut short (`fs::together` begins them).
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, StatVfsMountFlags, fstatvfs, openat};
 use rustix::io::{self, Errno};
@@ -12,11 +13,7 @@ use crate::format::NodeId;
 use crate::format::moves::{FILE_NAME, LEN_MAX, Move, parse};
 use crate::format::stored_name::RawName;
 use crate::sys::entries;
-
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+use crate::sys::open::DIRECTORY;
 
 /// Does what stands in `kmsfs.moves` of `root`, whose directory is the node `root_node`, and removes it. Interrupted, it
 /// is done again. A directory that is not found is passed over: what was to come to it is where it was.
@@ -70,25 +67,25 @@ fn finish_moves(root: &OwnedFd, root_node: NodeId, moves: &[Move]) -> io::Result
     directories.values().try_for_each(entries::sync)
 }
 
-/// The directories of the tree that are one of `wanted`.
+/// The directories of the tree that are one of `wanted`. Those that are still to be looked into are kept as paths: there may
+/// be more of them than a process may have open.
 fn find(root: &OwnedFd, root_node: NodeId, wanted: &[NodeId]) -> io::Result<HashMap<NodeId, OwnedFd>> {
     let mut found = HashMap::new();
-    let mut unseen = vec![(root_node, openat(root, ".", DIRECTORY, Mode::empty())?)];
-    while let Some((node, directory)) = unseen.pop() {
+    let mut unseen: Vec<(NodeId, Vec<CString>)> = vec![(root_node, Vec::new())];
+    while let Some((node, path)) = unseen.pop() {
         if wanted.iter().all(|node| found.contains_key(node)) {
             break;
         }
+        let Some(directory) = open(root, &path)? else {
+            continue;
+        };
         for item in Dir::read_from(&directory)? {
             let item = item?;
-            let Some(raw) = RawName::parse(item.file_name().to_bytes()) else {
-                continue;
-            };
-            if matches!(item.file_type(), FileType::Directory | FileType::Unknown) {
-                match openat(directory.as_fd(), item.file_name(), DIRECTORY, Mode::empty()) {
-                    Ok(below) => unseen.push((raw.node, below)),
-                    Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => {}
-                    Err(error) => return Err(error),
-                }
+            if let Some(raw) = RawName::parse(item.file_name().to_bytes())
+                && matches!(item.file_type(), FileType::Directory | FileType::Unknown)
+            {
+                let below = path.iter().cloned().chain([item.file_name().to_owned()]);
+                unseen.push((raw.node, below.collect()));
             }
         }
         if wanted.contains(&node) {
@@ -96,4 +93,17 @@ fn find(root: &OwnedFd, root_node: NodeId, wanted: &[NodeId]) -> io::Result<Hash
         }
     }
     Ok(found)
+}
+
+/// The directory at `path` below `root`; `None` when there is none.
+fn open(root: &OwnedFd, path: &[CString]) -> io::Result<Option<OwnedFd>> {
+    let mut directory = openat(root, ".", DIRECTORY, Mode::empty())?;
+    for name in path {
+        match openat(&directory, name, DIRECTORY, Mode::empty()) {
+            Ok(below) => directory = below,
+            Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(directory))
 }

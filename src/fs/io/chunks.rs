@@ -19,7 +19,7 @@ impl File {
     }
 
     /// Opens one chunk in `bytes`, which may be shorter than it only behind the end of the file.
-    fn open_chunk(
+    pub(super) fn open_chunk(
         &self,
         cipher: &ChunkCipher,
         index: u64,

@@ -6,7 +6,13 @@
 use std::ops::Range;
 
 use crate::format::Geometry;
-use crate::format::head::{ABSENT_MAX, GroupRun};
+use crate::format::geometry::GROUP;
+use crate::format::head::{ABSENT_MAX, GroupRun, Head};
+
+/// Most groups of an absent run that are given entries in one change: 2 MiB of them.
+const FILL_MAX: u64 = 512;
+/// Most chunks of one range of holes, but where data is punched.
+pub const HOLES_MAX: u64 = FILL_MAX * GROUP;
 
 /// What a write or a resize does to holes.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -79,7 +85,29 @@ pub fn cut(geometry: Geometry, absent: &[GroupRun], chunks: u64) -> Vec<GroupRun
         .collect()
 }
 
+/// Whether a change may make more runs of those in `head` than there is room for: a write splits one and leaves another
+/// behind the old end.
+pub fn is_tight(head: &Head) -> bool {
+    head.absent.len() + 2 > ABSENT_MAX
+}
+
 impl Growth {
+    /// The chunks of a part of a run that is too long to be given entries in one change, or of what will be one behind the
+    /// end of the file. `head` is that of the file as it is.
+    pub fn part_of_long(&self, geometry: Geometry, head: &Head) -> Option<Range<u64>> {
+        let holes = self.holes.iter().find(|holes| holes.end - holes.start > HOLES_MAX)?;
+        let groups = geometry.group_of(holes.start)..geometry.group_of(holes.end - 1) + 1;
+        // From that side on which no other part of the run would be cut off.
+        let part = match groups.start.checked_sub(1).is_some_and(|before| head.is_absent(before)) {
+            false => groups.start..groups.start + FILL_MAX,
+            true => groups.end - FILL_MAX..groups.end,
+        };
+        let chunks = geometry.chunks(head.size);
+        let is_data = |group| !head.is_absent(group) && geometry.chunks_of(group).start < chunks;
+        let part_chunks = geometry.chunks_of(part.start).start..geometry.chunks_of(part.end - 1).end.min(holes.end);
+        (!part.clone().any(is_data)).then_some(part_chunks)
+    }
+
     /// Adds `range` without `except` to the holes.
     fn punch(&mut self, range: Range<u64>, except: &Range<u64>) {
         let before = range.start..range.end.min(except.start.max(range.start));

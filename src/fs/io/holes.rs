@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::ContentError;
 use super::file::{File, Live};
-use super::growth::with_absent;
+use super::growth::{Growth, with_absent};
 use super::resize::{Beside, seal_holes, seal_one};
 use crate::format::Entry;
 use crate::format::head::Body;
@@ -29,7 +29,8 @@ impl File {
         let Some(before) = live.clone() else {
             return Ok(());
         };
-        let range = range.start..range.end.min(before.head.size);
+        let size = before.head.size;
+        let range = range.start..range.end.min(size);
         if range.is_empty() {
             return Ok(());
         }
@@ -38,7 +39,10 @@ impl File {
             plain[range.start as usize..range.end as usize].fill(0);
             return self.put_inline(&mut live, before, &plain);
         }
-        self.punch_chunks(&mut live, before, range)
+        let growth = |now: &Live| self.punched(now, &range);
+        self.fill_first(&mut live, before, size, growth, |live, now| {
+            self.punch_chunks(live, now, &range)
+        })
     }
 
     /// Extends the file to `end` bytes if it is shorter (fallocate(2) without FALLOC_FL_KEEP_SIZE). No space is
@@ -75,10 +79,12 @@ impl File {
         let mut chunk = geometry.chunk_at(offset);
         while chunk < geometry.chunks(size) {
             let group = geometry.group_of(chunk);
-            let stop = geometry.chunks_of(group).end.min(geometry.chunks(size));
-            let found = match live.head.is_absent(group) {
-                true => (what == Seek::Hole).then_some(chunk),
-                false => self.first_of(chunk..stop, what)?,
+            let absent = live.head.absent_until(group);
+            let end = absent.unwrap_or(group + 1);
+            let stop = geometry.chunks_of(end - 1).end.min(geometry.chunks(size));
+            let found = match absent {
+                Some(_) => (what == Seek::Hole).then_some(chunk),
+                None => self.first_of(live, chunk..stop, what)?,
             };
             if let Some(found) = found {
                 return Ok(Some(geometry.plain_offset(found).max(offset)));
@@ -88,22 +94,43 @@ impl File {
         Ok((what == Seek::Hole).then_some(size))
     }
 
-    fn first_of(&self, chunks: Range<u64>, what: Seek) -> Result<Option<u64>, ContentError> {
+    /// The first of the present `chunks` that is what is looked for. An entry that says "hole" is believed only when
+    /// it opens: programs do not read a hole, so nobody would notice later.
+    fn first_of(&self, live: &Live, chunks: Range<u64>, what: Seek) -> Result<Option<u64>, ContentError> {
         let mut entries = vec![Entry::UNWRITTEN; (chunks.end - chunks.start) as usize];
         self.content.read(chunks.start, &mut entries, &mut [])?;
-        let wanted = |entry: &Entry| entry.is_hole() == (what == Seek::Hole);
-        Ok(chunks
-            .zip(&entries)
-            .find(|(_, entry)| wanted(entry))
-            .map(|(chunk, _)| chunk))
+        self.with_cipher(live, |cipher| {
+            for (chunk, entry) in chunks.zip(&entries) {
+                if entry.is_hole() {
+                    self.open_chunk(cipher, chunk, entry, &mut [])?;
+                }
+                if entry.is_hole() == (what == Seek::Hole) {
+                    return Ok(Some(chunk));
+                }
+            }
+            Ok(None)
+        })?
     }
 
-    fn punch_chunks(&self, live: &mut Option<Live>, before: Live, range: Range<u64>) -> Result<(), ContentError> {
+    /// What becomes of absent runs when `range` is punched.
+    fn punched(&self, before: &Live, range: &Range<u64>) -> Growth {
         let geometry = self.geometry();
         let chunks = geometry.chunks(before.head.size);
-        let whole = whole_of(&range, geometry.chunk_size(), before.head.size);
+        let whole = whole_of(range, geometry.chunk_size(), before.head.size);
+        with_absent(
+            geometry,
+            &before.head.absent,
+            chunks,
+            self.groups_within(&whole, chunks),
+        )
+    }
+
+    fn punch_chunks(&self, live: &mut Option<Live>, before: Live, range: &Range<u64>) -> Result<(), ContentError> {
+        let geometry = self.geometry();
+        let chunks = geometry.chunks(before.head.size);
+        let whole = whole_of(range, geometry.chunk_size(), before.head.size);
         let groups = self.groups_within(&whole, chunks);
-        let growth = with_absent(geometry, &before.head.absent, chunks, groups.clone());
+        let growth = self.punched(&before, range);
         let mut next = before.clone();
         next.head.absent = growth.absent;
         let in_groups = match groups.is_empty() {
@@ -115,7 +142,7 @@ impl File {
         for part in singly {
             holes.extend(self.present(&before, part));
         }
-        let edges = edges_of(&range, &whole, geometry.chunk_size());
+        let edges = edges_of(range, &whole, geometry.chunk_size());
         let sealed = self.with_cipher(&before, |cipher| {
             let mut kept = Vec::new();
             for part in edges {

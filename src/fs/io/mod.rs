@@ -6,6 +6,7 @@
 mod chunks;
 mod error;
 mod file;
+mod fill;
 mod growth;
 mod holes;
 mod inline;

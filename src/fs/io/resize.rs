@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::ContentError;
 use super::file::{Edit, File, Live};
-use super::growth::{cut, grow};
+use super::growth::{Growth, HOLES_MAX, cut, grow};
 use crate::crypto::chunk::ChunkCipher;
 use crate::format::Entry;
 use crate::format::head::{Body, INLINE_MAX};
@@ -39,14 +39,17 @@ impl File {
             return self.cut_chunks(&mut live, before, size);
         }
         let before = self.leave_inline(&mut live, before)?;
-        let grown = self.grown(&before, size, &(0..0))?;
-        let beside = self.with_cipher(&before, |cipher| grown.seal(cipher))?;
-        self.put(&mut live, grown.next, beside.edit())
+        let growth = |now: &Live| self.growth(now, size, &(0..0));
+        self.fill_first(&mut live, before, size, growth, |live, now| {
+            let grown = self.grown(&now, size, &(0..0))?;
+            let beside = self.with_cipher(&now, |cipher| grown.seal(cipher))?;
+            self.put(live, grown.next, beside.edit())
+        })
     }
 
     /// Cuts a body in chunks to `size` bytes, more than none: what remains of the last chunk is sealed anew
     /// at its own length, as one with the size, so that no later extension can show what was cut off.
-    fn cut_chunks(&self, live: &mut Option<Live>, before: Live, size: u64) -> Result<(), ContentError> {
+    pub(super) fn cut_chunks(&self, live: &mut Option<Live>, before: Live, size: u64) -> Result<(), ContentError> {
         let geometry = self.geometry();
         let chunks = geometry.chunks(size);
         let len = u64::from(geometry.len_in(chunks - 1, size));
@@ -67,11 +70,16 @@ impl File {
         self.put(live, next, edit)
     }
 
-    /// What the file becomes when it grows to `size` and the chunks `written` are given data.
-    pub(super) fn grown(&self, before: &Live, size: u64, written: &Range<u64>) -> Result<Grown, ContentError> {
+    /// What becomes of holes when the file grows to `size` and the chunks `written` are given data.
+    pub(super) fn growth(&self, before: &Live, size: u64, written: &Range<u64>) -> Growth {
         let geometry = self.geometry();
         let old = geometry.chunks(before.head.size);
-        let growth = grow(geometry, &before.head.absent, old, geometry.chunks(size), written);
+        grow(geometry, &before.head.absent, old, geometry.chunks(size), written)
+    }
+
+    /// What the file becomes then.
+    pub(super) fn grown(&self, before: &Live, size: u64, written: &Range<u64>) -> Result<Grown, ContentError> {
+        let growth = self.growth(before, size, written);
         let mut next = before.clone();
         next.head.size = size;
         next.head.absent = growth.absent;
@@ -115,12 +123,14 @@ impl File {
 /// What a growth makes of a file, decided and not yet sealed.
 pub(super) struct Grown {
     pub next: Live,
-    holes: Vec<Range<u64>>,
+    pub holes: Vec<Range<u64>>,
     kept: Option<(u64, Vec<u8>)>,
 }
 
 impl Grown {
     pub(super) fn seal(&self, cipher: &ChunkCipher) -> Beside {
+        let is_short = |range: &Range<u64>| range.end - range.start <= HOLES_MAX;
+        debug_assert!(self.holes.iter().all(is_short), "most of a long one was filled before");
         Beside {
             holes: self.holes.iter().map(|range| seal_holes(cipher, range)).collect(),
             kept: self

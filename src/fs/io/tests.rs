@@ -255,6 +255,26 @@ fn attack_zero_every_stretch() {
     }
 }
 
+/// SEEK_DATA and SEEK_HOLE believed entries that nobody had authenticated. Somebody zeroed entries in the backing, and
+/// `cp`, which does not read what it takes for holes, made a copy full of zeros without a word.
+#[test]
+fn regression_a_hole_is_believed_only_when_its_entry_opens() {
+    let (bench, node) = with_file(&pattern(7, 100_000), std::slice::from_ref(&(40_960..81_920)));
+    let file = bench.file(&bench.volume(), node, true).unwrap();
+    assert_eq!(file.seek(0, Seek::Hole).unwrap(), Some(40_960));
+    assert_eq!(file.seek(40_960, Seek::Data).unwrap(), Some(81_920));
+    let stored = OpenOptions::new().write(true).open(bench.path(node)).unwrap();
+    let entry = Geometry::new(4096).unwrap().entry_offset(3);
+    stored.write_all_at(&[0; 32], entry).unwrap();
+    for (from, what) in [(0, Seek::Hole), (5000, Seek::Hole), (3 * 4096, Seek::Data)] {
+        assert!(matches!(
+            file.seek(from, what),
+            Err(ContentError::Chunk { chunk: 3, .. })
+        ));
+    }
+    assert_eq!(file.seek(0, Seek::Data).unwrap(), Some(0));
+}
+
 #[test]
 fn attack_move_chunks_and_heads() {
     let (plain, other) = (pattern(5, 60_000), pattern(9, 60_000));
@@ -328,6 +348,50 @@ fn sparse_files_cost_next_to_nothing() {
     let blocks = std::fs::metadata(bench.path(node)).unwrap().blocks();
     assert!(blocks * 512 < 100_000, "{blocks} blocks of 512 bytes");
     assert_eq!(bench.chunk_size, 4096);
+}
+
+/// With more holes than the head has room for, the smallest got an entry for each chunk, all of them sealed in memory at once:
+/// gigabytes for a file of terabytes. Now parts of it come first, and the file reads the same after each.
+#[test]
+fn regression_long_holes_become_entries_a_part_at_a_time() {
+    let bench = Bench::new(4096);
+    let (node, volume) = (NodeId::random(), bench.volume());
+    let file = bench.file(&volume, node, false).unwrap();
+    let hole = 300 << 20;
+    let mut written: Vec<u64> = (2..=130).map(|n| n * hole).collect();
+    // A hole at the end that is smaller than all others, and one that is cut out of the first.
+    written.extend([130 * hole + (270 << 20), 330 << 20]);
+    for at in &written {
+        file.write(*at, b"x").unwrap();
+    }
+    // And one that is not written behind.
+    let size = 130 * hole + (540 << 20);
+    file.resize(size).unwrap();
+    written.sort_unstable();
+    file.sync(false).unwrap();
+    drop(file);
+    volume.store.close().unwrap();
+    drop(volume);
+    let file = bench.file(&bench.volume(), node, true).unwrap();
+    let mut from = 0;
+    for at in written {
+        assert_eq!(file.seek(from, Seek::Data).unwrap(), Some(at));
+        let mut out = Vec::new();
+        file.read(at - 1, 3, &mut out).unwrap();
+        assert_eq!(out, b"\0x\0");
+        from = at + 4096;
+    }
+    assert_eq!((file.seek(from, Seek::Data).unwrap(), file.size()), (None, size));
+}
+
+/// A search for data looked at each group of a hole, and a thread was busy for minutes in a file of a petabyte.
+#[test]
+fn regression_a_search_for_data_passes_over_a_hole_at_once() {
+    let bench = Bench::new(4096);
+    let file = bench.file(&bench.volume(), NodeId::random(), false).unwrap();
+    file.resize(1 << 50).unwrap();
+    assert_eq!(file.seek(0, Seek::Data).unwrap(), None);
+    assert_eq!(file.seek(5000, Seek::Hole).unwrap(), Some(5000));
 }
 
 #[test]

@@ -36,7 +36,11 @@ impl File {
             return self.put_inline(&mut live, next, &plain);
         }
         let before = self.leave_inline(&mut live, next)?;
-        self.write_chunks(&mut live, before, offset, data)
+        let written = self.geometry().chunk_at(offset)..self.geometry().chunks(end);
+        let growth = |now: &Live| self.growth(now, size, &written);
+        self.fill_first(&mut live, before, size, growth, |live, now| {
+            self.write_chunks(live, now, offset, data)
+        })
     }
 
     /// `size`, if a file can have it.

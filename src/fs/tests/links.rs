@@ -1,9 +1,11 @@
 //! Hard links, unlinked files that are open, symlinks.
 
+use std::os::unix::fs::PermissionsExt;
+
 use rustix::io::Errno;
 
 use super::bench::{Bench, caller, errno};
-use crate::fs::types::{OpenHow, ROOT, SetAttr, SetTime, Time};
+use crate::fs::types::{Caller, OpenHow, ROOT, SetAttr, SetTime, Time};
 
 #[test]
 fn an_unlinked_file_lives_while_somebody_knows_it() {
@@ -93,6 +95,29 @@ fn targets_of_every_length() {
     }
     bench.fs.remove_directory(ROOT, b"below").unwrap();
     assert!(bench.stored().is_empty(), "{:?}", bench.stored());
+}
+
+/// The umask of a caller was that of the long target too, and stayed on the thread, where it was that of the next long name.
+/// Of mode 0000 they could not be read by the daemon of an ordinary user any more: names and targets were lost.
+#[test]
+fn regression_the_umask_of_a_caller_is_not_that_of_side_files() {
+    let bench = Bench::new();
+    let careful = Caller {
+        umask: 0o777,
+        ..caller()
+    };
+    let target = "t".repeat(4000);
+    bench.fs.make_symlink(ROOT, b"x", target.as_bytes(), &careful).unwrap();
+    bench.file(ROOT, &"n".repeat(200), "content");
+    let sides = bench.stored().into_iter();
+    let sides = sides.filter(|name| name.ends_with(".name") || name.starts_with("kmsfs.link."));
+    let modes = sides.map(|name| {
+        std::fs::metadata(bench.backing().join(name))
+            .unwrap()
+            .permissions()
+            .mode()
+    });
+    assert_eq!(modes.map(|mode| mode & 0o777).collect::<Vec<_>>(), [0o600, 0o600]);
 }
 
 #[test]

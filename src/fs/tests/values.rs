@@ -46,7 +46,7 @@ fn extended_attributes_are_found_again_and_not_readable_below() {
         rustix::fs::setxattr(&path, "user.stray", b"x", rustix::fs::XattrFlags::empty()).unwrap();
     });
     let ino = bench.find(ROOT, "x").unwrap().attr.ino;
-    let list = bench.fs.list_xattr(ino).unwrap();
+    let list = bench.fs.list_xattr(ino, &caller()).unwrap();
     let mut listed: Vec<_> = list.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
     listed.retain(|name| name.starts_with("user."));
     listed.sort();
@@ -57,6 +57,22 @@ fn extended_attributes_are_found_again_and_not_readable_below() {
     assert_eq!(bench.fs.get_xattr(ino, b"user.a").unwrap(), b"");
     bench.fs.remove_xattr(ino, long.as_bytes()).unwrap();
     assert_eq!(errno(bench.fs.get_xattr(ino, long.as_bytes())), Errno::NODATA);
+}
+
+/// Everybody saw the names of `trusted.` attributes, which ext4 shows to root alone: the daemon is root, and passed on what
+/// it was shown itself.
+#[test]
+fn regression_trusted_attributes_are_listed_for_root_alone() {
+    let bench = Bench::new();
+    let ino = bench.file(ROOT, "x", "");
+    bench.fs.set_xattr(ino, b"user.a", b"", 0, &caller()).unwrap();
+    if bench.fs.set_xattr(ino, b"trusted.a", b"", 0, &caller()).is_err() {
+        return; // Only root may.
+    }
+    let ordinary = Caller { uid: 1234, ..caller() };
+    assert_eq!(bench.fs.list_xattr(ino, &ordinary).unwrap(), b"user.a\0");
+    let all = bench.fs.list_xattr(ino, &caller()).unwrap();
+    assert!(all.split(|byte| *byte == 0).any(|name| name == b"trusted.a"));
 }
 
 #[test]
@@ -171,6 +187,25 @@ fn set_permissions(mode: u32) -> SetAttr {
     }
 }
 
+/// That the mode of a file had changed was known to its open content alone. After closing and opening it again an fsync
+/// found nothing to do, and a crash brought the old mode back.
+#[test]
+fn regression_a_change_of_mode_is_synced_also_when_the_file_was_closed_before() {
+    let bench = Bench::new();
+    let ino = bench.file(ROOT, "x", "content");
+    let inode = bench.fs.inode(ino).unwrap();
+    let open = || bench.fs.open(ino, OpenHow::default(), &caller()).unwrap();
+    let handle = open();
+    bench.fs.set_attr(ino, &set_permissions(0o600), &caller()).unwrap();
+    bench.fs.release(handle);
+    let handle = open();
+    bench.fs.sync(handle, true).unwrap();
+    assert!(inode.is_touched(), "fdatasync is not about the mode");
+    bench.fs.sync(handle, false).unwrap();
+    assert!(!inode.is_touched());
+    bench.fs.release(handle);
+}
+
 /// The journal's copying writes to the stored file, and the backing's kernel takes `security.capability` from what
 /// is written to: after a checkpoint it was gone.
 #[test]
@@ -185,7 +220,7 @@ fn regression_file_capabilities_outlive_the_journal() {
     let bench = bench.again(|_| {});
     let ino = bench.find(ROOT, "x").unwrap().attr.ino;
     assert_eq!(bench.fs.get_xattr(ino, b"security.capability").unwrap(), value);
-    assert_eq!(bench.fs.list_xattr(ino).unwrap(), b"security.capability\0");
+    assert_eq!(bench.fs.list_xattr(ino, &caller()).unwrap(), b"security.capability\0");
     // A write takes it away, whoever writes.
     let handle = bench
         .fs
