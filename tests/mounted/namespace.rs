@@ -4,7 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 
-use rustix::fs::{RenameFlags, renameat_with};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, StatxFlags, open, renameat_with, statx};
+use rustix::io::Errno;
 
 use crate::harness::Vault;
 
@@ -126,6 +127,22 @@ fn a_file_made_read_only_is_written_by_who_made_it() {
     file.write_all(b"content").unwrap();
     drop(file);
     assert_eq!(fs::read_to_string(&path).unwrap(), "content");
+}
+
+/// The FUSE library has no operation for either. Programs are told so, and those that know another way take it.
+#[test]
+fn there_is_neither_o_tmpfile_nor_a_birth_time() {
+    let Some(vault) = Vault::new() else { return };
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let nameless = open(vault.plain(), flags, Mode::RUSR | Mode::WUSR);
+    assert_eq!(nameless.err(), Some(Errno::OPNOTSUPP));
+    let mut other = tempfile::tempfile_in(vault.plain()).unwrap();
+    other.write_all(b"text").unwrap();
+    assert_eq!(fs::read_dir(vault.plain()).unwrap().count(), 0);
+    fs::write(vault.plain().join("a"), "text").unwrap();
+    let stat = statx(CWD, vault.plain().join("a"), AtFlags::empty(), StatxFlags::ALL).unwrap();
+    let told = StatxFlags::from_bits_retain(stat.stx_mask);
+    assert!(told.contains(StatxFlags::BASIC_STATS) && !told.contains(StatxFlags::BTIME));
 }
 
 /// Prints what comes of each call on a program that runs, or that somebody is writing. In a process of its own: another
