@@ -85,3 +85,14 @@ impl Drop for Disk {
         }
     }
 }
+        assert!(done("umount", &[self.disk().to_str().unwrap()]), "the disk is in use");
+        self.put_back();
+    }
+
+    /// Takes its name out of the tree although it is in use.
+    pub fn take_away(&self) {
+        assert!(done("umount", &["-l", self.disk().to_str().unwrap()]));
+    }
+
+    /// Mounts it again where it was.
+    pub fn put_back(&self) {

@@ -139,6 +139,11 @@ impl Vault {
         let ends = || fs::read_to_string(format!("{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
         let threads = || fs::read_dir(format!("{process}/task")).map_or(0, Iterator::count);
         while ends() || threads() > 1 {
+        Self::wait_for_end(daemon);
+    }
+
+    /// Waits until the daemon has ended.
+    pub fn wait_for_end(daemon: Pid) {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -191,7 +196,7 @@ impl Vault {
 
 impl Drop for Vault {
     fn drop(&mut self) {
-        if self.mounted {
+        if self.mounted && self.is_mounted() {
             // Also when a test has failed: nothing stays mounted. Lazily, because a failed test may hold files open.
             let plain = self.plain();
             let done = self.kmsfs(&["umount", plain.to_str().unwrap()]);
