@@ -13,6 +13,7 @@ use super::inodes::Inode;
 use super::io::{File, Seek};
 use super::spot::Spot;
 use super::types::{Allocate, Caller, Kind, OpenHow};
+use crate::sys::limits;
 use crate::sys::stat::stat;
 
 /// Bytes moved at a time when one file is copied into another.
@@ -58,6 +59,7 @@ impl Fs {
         }
         let born = inode.is_born();
         let open = || {
+            limits::room_for_a_file(&self.volume.root)?;
             let file = self.on(inode, |spot| self.open_stored(spot));
             Ok((file.map_err(not_opened)?, self.stored_path(inode)))
         };

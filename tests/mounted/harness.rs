@@ -117,6 +117,11 @@ impl Vault {
         said
     }
 
+    /// Takes note that a command of the test's own has mounted it.
+    pub fn adopt(&mut self) {
+        self.mounted = true;
+    }
+
     pub fn umount(&mut self) {
         let plain = self.plain();
         self.run(&["umount", plain.to_str().unwrap()]);
@@ -134,16 +139,16 @@ impl Vault {
     /// Ends the daemon as a crash does: it gets no chance to do anything more. The dead mount stays.
     pub fn kill(&self, daemon: Pid) {
         rustix::process::kill_process(daemon, Signal::KILL).unwrap();
-        let process = format!("/proc/{}", daemon.as_raw_nonzero());
-        // Where nobody waits for orphans a zombie stays; its files are closed all the same, when its last thread ends.
-        let ends = || fs::read_to_string(format!("{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
-        let threads = || fs::read_dir(format!("{process}/task")).map_or(0, Iterator::count);
-        while ends() || threads() > 1 {
         Self::wait_for_end(daemon);
     }
 
     /// Waits until the daemon has ended.
     pub fn wait_for_end(daemon: Pid) {
+        let process = format!("/proc/{}", daemon.as_raw_nonzero());
+        // Where nobody waits for orphans a zombie stays; its files are closed all the same, when its last thread ends.
+        let ends = || fs::read_to_string(format!("{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+        let threads = || fs::read_dir(format!("{process}/task")).map_or(0, Iterator::count);
+        while ends() || threads() > 1 {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
