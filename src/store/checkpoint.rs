@@ -21,6 +21,7 @@ use super::content::Content;
 use super::error::StoreError;
 use super::journal::Closed;
 use super::shared::Shared;
+use crate::sys::quota::Unbound;
 
 /// Files from which on one sync of everything is cheaper than one sync each.
 const MANY: usize = 16;
@@ -39,6 +40,8 @@ impl Shared {
         let Some(closed) = journal.close_active()? else {
             return Ok(false);
         };
+        // One user's quota must not keep what was acknowledged, of him and of everybody, from its place.
+        let _unbound = Unbound::enter();
         match self.empty(closed) {
             Ok(()) => Ok(true),
             Err(error) if error.is_no_space() => {

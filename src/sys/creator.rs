@@ -11,6 +11,8 @@ use rustix::io;
 use rustix::process::{getegid, geteuid, umask};
 use rustix::thread::{CapabilitySets, UnshareFlags, capabilities, set_capabilities};
 
+use super::quota::Unbound;
+
 thread_local! {
     /// The umask this thread has, once it has one of its own.
     static UMASK: Cell<Option<u32>> = const { Cell::new(None) };
@@ -20,6 +22,8 @@ thread_local! {
 #[derive(Debug)]
 pub struct Creator {
     restore: Option<Restore>,
+    /// Root is bound by no quota.
+    _unbound: Option<Unbound>,
 }
 
 #[derive(Debug)]
@@ -38,16 +42,23 @@ impl Creator {
     /// When the kernel refuses; then nothing is changed.
     pub fn enter(uid: u32, gid: u32, mask: u32) -> io::Result<Self> {
         set_umask(mask)?;
+        let unbound = (uid == 0).then(Unbound::enter);
         let (own_uid, own_gid) = (geteuid().as_raw(), getegid().as_raw());
         if own_uid != 0 || (uid, gid) == (own_uid, own_gid) {
-            return Ok(Self { restore: None });
+            return Ok(Self {
+                restore: None,
+                _unbound: unbound,
+            });
         }
         let restore = Restore {
             uid: own_uid,
             gid: own_gid,
             capabilities: capabilities(None)?,
         };
-        let guard = Self { restore: Some(restore) };
+        let guard = Self {
+            restore: Some(restore),
+            _unbound: unbound,
+        };
         set_fs_ids(uid, gid);
         if let Some(restore) = &guard.restore {
             // The kernel took the file system capabilities away with the user 0.
