@@ -18,8 +18,8 @@ use crate::format::stored_name::NameFlags;
 use crate::keys::Claim;
 use crate::names::{Entry, remove_side};
 use crate::sys::creator::Creator;
-use crate::sys::entries;
 use crate::sys::stat::stat;
+use crate::sys::{entries, limits};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -139,8 +139,9 @@ impl Fs {
     pub fn create(&self, parent: u64, name: &[u8], mode: u32, how: OpenHow, caller: &Caller) -> Result<(Found, u64)> {
         let _pass = self.gate.enter()?;
         let mode = Mode::from_raw_mode(mode & 0o7777);
-        // Before there is a file: without a key for it there shall be none.
+        // Before there is a file: without a key and a descriptor for it there shall be none.
         let claim = how.write.then(|| self.volume.keyring.claim()).transpose()?;
+        limits::room_for_a_file(&self.volume.root)?;
         let made = self.make(parent, name, caller, |site| {
             let flags = OFlags::RDWR | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             Ok(entries::create(site.directory, site.stored, flags, mode)?)

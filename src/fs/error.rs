@@ -147,7 +147,7 @@ impl From<ContentError> for FsError {
         match error {
             ContentError::Key(error) => error.into(),
             ContentError::Store(error) => error.into(),
-            ContentError::Unopened { source, .. } => source.into(),
+            ContentError::Unopened { node, source } => Self::from(source).at(format_args!("file {node}")),
             ContentError::TooLarge { .. } => Self::errno(Errno::FBIG),
             ContentError::ReadOnly { .. } => Self::reported(Errno::ROFS, error.to_string(), true),
             ContentError::Chunk { .. }

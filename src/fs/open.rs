@@ -1,5 +1,6 @@
 //! Open files: opening, reading, writing, space, durability. The content itself is `io`'s.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustix::fs::OFlags;
@@ -11,10 +12,20 @@ use super::filesystem::Fs;
 use super::inodes::Inode;
 use super::io::{File, Seek};
 use super::spot::Spot;
-use super::types::{Allocate, Caller, OpenHow};
+use super::types::{Allocate, Caller, Kind, OpenHow};
+use crate::sys::limits;
+use crate::sys::stat::stat;
 
 /// Bytes moved at a time when one file is copied into another.
 const COPY_LEN: u64 = 1 << 20;
+
+/// Why a stored file is not open; what is no file any more is damage.
+fn not_opened(error: FsError) -> std::io::Error {
+    match error.code() {
+        Errno::ISDIR | Errno::LOOP | Errno::NXIO => std::io::Error::other("something else is in its place"),
+        errno => errno.into(),
+    }
+}
 
 impl Fs {
     /// Opens the file `ino`. May wait for the KMS.
@@ -48,9 +59,9 @@ impl Fs {
         }
         let born = inode.is_born();
         let open = || {
+            limits::room_for_a_file(&self.volume.root)?;
             let file = self.on(inode, |spot| self.open_stored(spot));
-            let file = file.map_err(|error| std::io::Error::from_raw_os_error(error.code().raw_os_error()))?;
-            Ok((file, self.stored_path(inode)))
+            Ok((file.map_err(not_opened)?, self.stored_path(inode)))
         };
         let misses = self.volume.keyring.misses();
         let file = Arc::new(File::open(&self.volume, inode.node, born, open)?);
@@ -73,13 +84,18 @@ impl Fs {
 
     /// Opens for both, because even a writer reads what it changes a part of.
     fn open_stored(&self, spot: &Spot) -> io::Result<std::os::fd::OwnedFd> {
-        if self.volume.read_only {
-            return spot.open(OFlags::RDONLY);
+        let file = match self.volume.read_only {
+            true => spot.open(OFlags::RDONLY)?,
+            false => spot.open(OFlags::RDWR).or_else(|error| match error {
+                Errno::ACCESS | Errno::PERM | Errno::ROFS => spot.open(OFlags::RDONLY),
+                other => Err(other),
+            })?,
+        };
+        match stat(file.as_fd(), "")?.kind {
+            Kind::File => Ok(file),
+            // As for a socket.
+            _ => Err(Errno::NXIO),
         }
-        spot.open(OFlags::RDWR).or_else(|error| match error {
-            Errno::ACCESS | Errno::PERM | Errno::ROFS => spot.open(OFlags::RDONLY),
-            other => Err(other),
-        })
     }
 
     /// Reads up to `len` bytes at `offset` into `out`; fewer only at the end of the file.

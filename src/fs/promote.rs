@@ -18,6 +18,7 @@ use super::inodes::{Inode, Link, Place};
 use crate::format::stored_name::NameFlags;
 use crate::names::{Entry, Lookup, label_of, remove_side};
 use crate::sys::entries;
+use crate::sys::quota::Unbound;
 
 impl Fs {
     /// Promotes the names of all files whose content was committed for the first time since the last call.
@@ -76,6 +77,8 @@ impl Fs {
             last_access: OMIT,
             last_modification: modified(&parent.open)?,
         };
+        // The directory may grow by it, and there is nobody to tell that this is too much for its owner.
+        let _unbound = Unbound::enter();
         let placed = self.place(&parent.open, &parent.inode, inode.node, flags, &label)?;
         if let Err(error) = entries::rename(&parent.open, &entry.stored, &parent.open, &placed.stored) {
             remove_side(parent.open.as_fd(), &placed.stored);

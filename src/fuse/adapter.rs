@@ -12,14 +12,14 @@ use fuser::{
     ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
-use super::answer::{answer, run};
+use super::answer::{Guarded, answer};
 use super::buffers::Buffers;
 use super::capabilities::negotiate;
 use super::convert::{attr, bare_attr, caller, device_numbers, kind, kind_of_mode, rename_how, set_time};
 use super::flusher::Flusher;
-use crate::fs::Fs;
 use crate::fs::io::Seek;
 use crate::fs::types::{Allocate, Found, OpenHow, SetAttr};
+use crate::fs::{Fs, Result};
 use crate::sys::wipe::Wiped;
 
 /// How long the kernel may rely on what it was told: nobody else changes the volume while it is mounted.
@@ -30,7 +30,7 @@ const OPEN_DIRECTORY: FopenFlags = FopenFlags::FOPEN_KEEP_CACHE.union(FopenFlags
 
 /// Serves a file system to the kernel.
 pub struct Adapter {
-    fs: Arc<Fs>,
+    fs: Guarded,
     notifier: Arc<OnceLock<Notifier>>,
     flusher: Flusher,
     buffers: Arc<Buffers>,
@@ -41,7 +41,7 @@ impl Adapter {
     pub fn new(fs: Arc<Fs>, notifier: Arc<OnceLock<Notifier>>, buffers: Arc<Buffers>) -> Self {
         let flusher = Flusher::new(notifier.clone());
         Self {
-            fs,
+            fs: Guarded::new(fs),
             notifier,
             flusher,
             buffers,
@@ -80,8 +80,9 @@ fn entry(reply: ReplyEntry, found: Found) {
     reply.entry(&ttl(&found), &attr(&found.attr), generation(&found));
 }
 
-fn done<R>(reply: ReplyEmpty, _: R) {
-    reply.ok();
+/// For calls that answer with nothing but that they are done.
+fn done<T>(fs: &Guarded, call: &'static str, reply: ReplyEmpty, work: impl FnOnce(&Fs) -> Result<T>) {
+    answer!(reply, fs, call, work, |reply: ReplyEmpty, _| reply.ok());
 }
 
 /// Answers with an attribute's bytes, or their number when that is all the caller wants.
@@ -100,7 +101,7 @@ impl Filesystem for Adapter {
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let _wiped = Wiped::after(name.as_bytes());
-        match run("lookup", || self.fs.lookup(parent.0, name.as_bytes())) {
+        match self.fs.call("lookup", |fs| fs.lookup(parent.0, name.as_bytes())) {
             Ok(found) => entry(reply, found),
             // Number 0 tells the kernel to remember that there is nothing.
             Err(errno) if i32::from(errno) == libc::ENOENT => {
@@ -112,16 +113,22 @@ impl Filesystem for Adapter {
     }
 
     fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
-        let _ = run("forget", || {
-            self.fs.forget(ino.0, nlookup);
+        let _ = self.fs.call("forget", |fs| {
+            fs.forget(ino.0, nlookup);
             Ok(())
         });
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        answer!(reply, "getattr", self.fs.get_attr(ino.0), |reply: ReplyAttr, found| {
-            reply.attr(&TTL, &attr(&found));
-        });
+        answer!(
+            reply,
+            self.fs,
+            "getattr",
+            |fs| fs.get_attr(ino.0),
+            |reply: ReplyAttr, found| {
+                reply.attr(&TTL, &attr(&found));
+            }
+        );
     }
 
     fn setattr(
@@ -153,8 +160,9 @@ impl Filesystem for Adapter {
         let caller = caller(req, 0);
         answer!(
             reply,
+            self.fs,
             "setattr",
-            self.fs.set_attr(ino.0, &set, &caller),
+            |fs| fs.set_attr(ino.0, &set, &caller),
             |reply: ReplyAttr, found| {
                 // Not for longer: it comes after writing too, to set the times, and the number of blocks is
                 // still changing.
@@ -166,8 +174,9 @@ impl Filesystem for Adapter {
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
         answer!(
             reply,
+            self.fs,
             "readlink",
-            self.fs.read_link(ino.0),
+            |fs| fs.read_link(ino.0),
             |reply: ReplyData, target: Vec<u8>| {
                 reply.data(&target);
             }
@@ -180,33 +189,27 @@ impl Filesystem for Adapter {
             return reply.error(Errno::EINVAL);
         };
         let (caller, special) = (caller(req, umask), device_numbers(rdev));
-        let make = || {
-            self.fs
-                .make_node(parent.0, name.as_bytes(), (kind, mode), special, &caller)
-        };
-        answer!(reply, "mknod", make(), entry);
+        let make = |fs: &Fs| fs.make_node(parent.0, name.as_bytes(), (kind, mode), special, &caller);
+        answer!(reply, self.fs, "mknod", make, entry);
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         let _wiped = Wiped::after(name.as_bytes());
         let caller = caller(req, umask);
-        let make = || self.fs.make_directory(parent.0, name.as_bytes(), mode, &caller);
-        answer!(reply, "mkdir", make(), entry);
+        let make = |fs: &Fs| fs.make_directory(parent.0, name.as_bytes(), mode, &caller);
+        answer!(reply, self.fs, "mkdir", make, entry);
     }
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _wiped = Wiped::after(name.as_bytes());
-        answer!(reply, "unlink", self.fs.unlink(parent.0, name.as_bytes()), done);
+        done(&self.fs, "unlink", reply, |fs| fs.unlink(parent.0, name.as_bytes()));
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _wiped = Wiped::after(name.as_bytes());
-        answer!(
-            reply,
-            "rmdir",
-            self.fs.remove_directory(parent.0, name.as_bytes()),
-            done
-        );
+        done(&self.fs, "rmdir", reply, |fs| {
+            fs.remove_directory(parent.0, name.as_bytes())
+        });
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
@@ -216,8 +219,8 @@ impl Filesystem for Adapter {
         );
         let caller = caller(req, 0o022);
         let target = target.as_os_str().as_bytes();
-        let make = || self.fs.make_symlink(parent.0, name.as_bytes(), target, &caller);
-        answer!(reply, "symlink", make(), entry);
+        let make = |fs: &Fs| fs.make_symlink(parent.0, name.as_bytes(), target, &caller);
+        answer!(reply, self.fs, "symlink", make, entry);
     }
 
     fn rename(
@@ -237,22 +240,23 @@ impl Filesystem for Adapter {
         };
         let from = (parent.0, name.as_bytes());
         let to = (newparent.0, newname.as_bytes());
-        answer!(reply, "rename", self.fs.rename(from, to, how), done);
+        done(&self.fs, "rename", reply, |fs| fs.rename(from, to, how));
     }
 
     fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
         let _wiped = Wiped::after(newname.as_bytes());
         answer!(
             reply,
+            self.fs,
             "link",
-            self.fs.link(ino.0, newparent.0, newname.as_bytes()),
+            |fs| fs.link(ino.0, newparent.0, newname.as_bytes()),
             entry
         );
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let open = || self.fs.open(ino.0, how(flags.0), &caller(req, 0));
-        answer!(reply, "open", open(), |reply: ReplyOpen, handle| {
+        let open = |fs: &Fs| fs.open(ino.0, how(flags.0), &caller(req, 0));
+        answer!(reply, self.fs, "open", open, |reply: ReplyOpen, handle| {
             reply.opened(FileHandle(handle), OPEN);
         });
     }
@@ -269,11 +273,12 @@ impl Filesystem for Adapter {
     ) {
         let _wiped = Wiped::after(name.as_bytes());
         let caller = caller(req, umask);
-        let create = || self.fs.create(parent.0, name.as_bytes(), mode, how(flags), &caller);
+        let create = |fs: &Fs| fs.create(parent.0, name.as_bytes(), mode, how(flags), &caller);
         answer!(
             reply,
+            self.fs,
             "create",
-            create(),
+            create,
             |reply: ReplyCreate, (found, handle): (Found, u64)| {
                 let handle = FileHandle(handle);
                 reply.created(&ttl(&found), &attr(&found.attr), generation(&found), handle, OPEN);
@@ -293,7 +298,7 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         self.buffers.with(|buffer| {
-            let read = run("read", || self.fs.read(fh.0, offset, size as usize, buffer));
+            let read = self.fs.call("read", |fs| fs.read(fh.0, offset, size as usize, buffer));
             match read {
                 Ok(()) => reply.data(buffer),
                 Err(errno) => reply.error(errno),
@@ -321,8 +326,9 @@ impl Filesystem for Adapter {
         let len = data.len() as u32;
         answer!(
             reply,
+            self.fs,
             "write",
-            self.fs.write(fh.0, offset, data, kill.then_some(&caller)),
+            |fs| fs.write(fh.0, offset, data, kill.then_some(&caller)),
             |reply: ReplyWrite, ()| {
                 reply.written(len);
             }
@@ -345,25 +351,22 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        let released = run("release", || {
-            self.fs.release(fh.0);
+        done(&self.fs, "release", reply, |fs| {
+            fs.release(fh.0);
             Ok(())
         });
-        match released {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        }
     }
 
     fn fsync(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
-        answer!(reply, "fsync", self.fs.sync(fh.0, datasync), done);
+        done(&self.fs, "fsync", reply, |fs| fs.sync(fh.0, datasync));
     }
 
     fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         answer!(
             reply,
+            self.fs,
             "opendir",
-            self.fs.open_directory(ino.0),
+            |fs| fs.open_directory(ino.0),
             |reply: ReplyOpen, handle| {
                 reply.opened(FileHandle(handle), OPEN_DIRECTORY);
             }
@@ -371,8 +374,8 @@ impl Filesystem for Adapter {
     }
 
     fn readdir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let list = run("readdir", || {
-            self.fs.list(fh.0, offset, |item| {
+        let list = self.fs.call("readdir", |fs| {
+            fs.list(fh.0, offset, |item| {
                 let name = OsStr::from_bytes(item.name);
                 reply.add(INodeNo(item.ino), item.next, kind(item.kind), name)
             })
@@ -384,8 +387,8 @@ impl Filesystem for Adapter {
     }
 
     fn readdirplus(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
-        let list = run("readdirplus", || {
-            self.fs.list_plus(fh.0, offset, |item| {
+        let list = self.fs.call("readdirplus", |fs| {
+            fs.list_plus(fh.0, offset, |item| {
                 let (listed, name) = (item.listed, OsStr::from_bytes(item.listed.name));
                 let dot = matches!(listed.name, b"." | b"..");
                 let ttl = item.found.as_ref().map_or(TTL, ttl);
@@ -405,31 +408,34 @@ impl Filesystem for Adapter {
     }
 
     fn releasedir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
-        let release = || {
-            self.fs.release_directory(fh.0);
+        done(&self.fs, "releasedir", reply, |fs| {
+            fs.release_directory(fh.0);
             Ok(())
-        };
-        answer!(reply, "releasedir", release(), done);
+        });
     }
 
     fn fsyncdir(&self, _req: &Request, ino: INodeNo, fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         let fs = self.fs.clone();
-        let sync = move || answer!(reply, "fsyncdir", fs.sync_directory(fh.0), done);
-        match ino {
-            // It stands for everything, so also for what the kernel has not written yet.
-            INodeNo::ROOT => {
-                let written = self.fs.being_written().into_iter().map(INodeNo);
-                self.flusher.after_writeback(written.collect(), sync);
+        let sync = move |reply: ReplyEmpty| done(&fs, "fsyncdir", reply, |fs| fs.sync_directory(fh.0));
+        if ino != INodeNo::ROOT {
+            return sync(reply);
+        }
+        // It stands for everything, so also for what the kernel has not written yet.
+        match self.fs.call("fsyncdir", |fs| Ok(fs.being_written())) {
+            Ok(written) => {
+                let written = written.into_iter().map(INodeNo).collect();
+                self.flusher.after_writeback(written, move || sync(reply));
             }
-            _ => sync(),
+            Err(errno) => reply.error(errno),
         }
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
         answer!(
             reply,
+            self.fs,
             "statfs",
-            self.fs.usage(),
+            |fs| fs.usage(),
             |reply: ReplyStatfs, usage: crate::fs::Usage| {
                 reply.statfs(
                     usage.blocks,
@@ -458,40 +464,40 @@ impl Filesystem for Adapter {
         let _wiped = (Wiped::after(name.as_bytes()), Wiped::after(value));
         let caller = caller(req, 0);
         let (name, flags) = (name.as_bytes(), flags.cast_unsigned());
-        if !self.fs.is_lost_by_writing(ino.0, name) {
-            let set = || self.fs.set_xattr(ino.0, name, value, flags, &caller);
-            return answer!(reply, "setxattr", set(), done);
+        let set = move |fs: &Fs, name: &[u8], value: &[u8]| fs.set_xattr(ino.0, name, value, flags, &caller);
+        match self.fs.call("setxattr", |fs| Ok(fs.is_lost_by_writing(ino.0, name))) {
+            Ok(false) => done(&self.fs, "setxattr", reply, |fs| set(fs, name, value)),
+            // What the kernel holds back was written before this.
+            Ok(true) => {
+                let (fs, name, value) = (self.fs.clone(), name.to_vec(), value.to_vec());
+                self.flusher.after_writeback(vec![ino], move || {
+                    done(&fs, "setxattr", reply, |fs| set(fs, &name, &value));
+                });
+            }
+            Err(errno) => reply.error(errno),
         }
-        // What the kernel holds back was written before this.
-        let (fs, name, value) = (self.fs.clone(), name.to_vec(), value.to_vec());
-        self.flusher.after_writeback(vec![ino], move || {
-            let set = || fs.set_xattr(ino.0, &name, &value, flags, &caller);
-            answer!(reply, "setxattr", set(), done);
-        });
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let _wiped = Wiped::after(name.as_bytes());
-        let get = || self.fs.get_xattr(ino.0, name.as_bytes());
-        answer!(reply, "getxattr", get(), |reply, value: Vec<u8>| xattr(
+        let get = |fs: &Fs| fs.get_xattr(ino.0, name.as_bytes());
+        answer!(reply, self.fs, "getxattr", get, |reply, value: Vec<u8>| xattr(
             reply, size, &value
         ));
     }
 
     fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        answer!(
-            reply,
-            "listxattr",
-            self.fs.list_xattr(ino.0, &caller(req, 0)),
-            |reply, names: Vec<u8>| {
-                xattr(reply, size, &names);
-            }
-        );
+        let list = |fs: &Fs| fs.list_xattr(ino.0, &caller(req, 0));
+        answer!(reply, self.fs, "listxattr", list, |reply, names: Vec<u8>| {
+            xattr(reply, size, &names);
+        });
     }
 
     fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _wiped = Wiped::after(name.as_bytes());
-        answer!(reply, "removexattr", self.fs.remove_xattr(ino.0, name.as_bytes()), done);
+        done(&self.fs, "removexattr", reply, |fs| {
+            fs.remove_xattr(ino.0, name.as_bytes())
+        });
     }
 
     fn fallocate(
@@ -512,8 +518,8 @@ impl Filesystem for Adapter {
             _ => return reply.error(Errno::EOPNOTSUPP),
         };
         let caller = caller(req, 0);
-        let allocate = || self.fs.allocate(fh.0, mode, offset, length, &caller);
-        answer!(reply, "fallocate", allocate(), done);
+        let allocate = |fs: &Fs| fs.allocate(fh.0, mode, offset, length, &caller);
+        done(&self.fs, "fallocate", reply, allocate);
         self.written(ino);
     }
 
@@ -528,11 +534,17 @@ impl Filesystem for Adapter {
         };
         let fs = self.fs.clone();
         let seek = move |reply| {
-            answer!(reply, "lseek", fs.seek(fh.0, from, to), |reply: ReplyLseek, at: u64| {
-                reply.offset(at.cast_signed());
-            });
+            answer!(
+                reply,
+                fs,
+                "lseek",
+                |fs| fs.seek(fh.0, from, to),
+                |reply: ReplyLseek, at: u64| {
+                    reply.offset(at.cast_signed());
+                }
+            );
         };
-        match run("lseek", || self.fs.has_writers(fh.0)) {
+        match self.fs.call("lseek", |fs| fs.has_writers(fh.0)) {
             Ok(true) => self.flusher.after_writeback(vec![ino], move || seek(reply)),
             Ok(false) => seek(reply),
             Err(errno) => reply.error(errno),
@@ -556,12 +568,18 @@ impl Filesystem for Adapter {
         let len = len.min(1 << 30);
         let caller = caller(req, 0);
         let (from, to) = ((fh_in.0, offset_in), (fh_out.0, offset_out));
-        let copy = || self.fs.copy(from, to, len, &caller);
+        let copy = |fs: &Fs| fs.copy(from, to, len, &caller);
         #[allow(clippy::cast_possible_truncation)]
         {
-            answer!(reply, "copy_file_range", copy(), |reply: ReplyWrite, copied: u64| {
-                reply.written(copied as u32);
-            });
+            answer!(
+                reply,
+                self.fs,
+                "copy_file_range",
+                copy,
+                |reply: ReplyWrite, copied: u64| {
+                    reply.written(copied as u32);
+                }
+            );
         }
         self.written(ino_out);
     }

@@ -1,16 +1,34 @@
 //! The edge: every call runs in here, so that a failure is logged once and a panic costs one request only.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use fuser::Errno;
 
-use crate::fs::{FsError, Result};
+use crate::fs::{Fs, FsError, Result};
+
+/// The file system, by calls in which a panic costs one request. The adapter has no other way to it.
+#[derive(Clone)]
+pub struct Guarded(Arc<Fs>);
+
+impl Guarded {
+    /// `fs`, guarded.
+    pub fn new(fs: Arc<Fs>) -> Self {
+        Self(fs)
+    }
+
+    /// Does `work` for the call `call`; see [`run`].
+    pub fn call<T>(&self, call: &'static str, work: impl FnOnce(&Fs) -> Result<T>) -> std::result::Result<T, Errno> {
+        run(call, || work(&self.0))
+    }
+}
 
 /// Runs `work` for the call `call`; a panic in it is `EIO` and a line in the log.
 ///
 /// Unwinding is safe here: guards of `parking_lot` open when they are dropped, and what they protect is changed
 /// after the last call that could fail.
-pub fn run<T>(call: &'static str, work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Errno> {
+fn run<T>(call: &'static str, work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Errno> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => {
@@ -18,24 +36,26 @@ pub fn run<T>(call: &'static str, work: impl FnOnce() -> Result<T>) -> std::resu
             Err(errno(&error))
         }
         Err(panic) => {
-            let said = panic
-                .downcast_ref::<&str>()
-                .map(|said| (*said).to_owned())
-                .or_else(|| panic.downcast_ref::<String>().cloned());
-            tracing::error!(call, "a request panicked: {}", said.unwrap_or_default());
+            tracing::error!(call, "a request panicked: {}", said(&*panic));
             Err(Errno::EIO)
         }
     }
+}
+
+/// What a panic had to say.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref().copied()).unwrap_or_default()
 }
 
 fn errno(error: &FsError) -> Errno {
     Errno::from_i32(error.code().raw_os_error())
 }
 
-/// Answers a request with what `run` came back with.
+/// Answers a request with what [`Guarded::call`] came back with.
 macro_rules! answer {
-    ($reply:ident, $call:literal, $work:expr, $ok:expr) => {
-        match $crate::fuse::answer::run($call, || $work) {
+    ($reply:ident, $fs:expr, $call:expr, $work:expr, $ok:expr) => {
+        match $fs.call($call, $work) {
             Ok(value) =>
             {
                 #[allow(clippy::redundant_closure_call)]
@@ -61,5 +81,13 @@ mod tests {
         assert_eq!(run::<()>("test", panics).map_err(i32::from), Err(libc::EIO));
         // What it held is open again, and the thread goes on.
         assert_eq!(run("test", || Ok(*guard.lock())).map_err(i32::from), Ok(0));
+    }
+
+    #[test]
+    fn what_a_panic_says_is_logged_as_it_is() {
+        let caught = |work: fn()| catch_unwind(work).unwrap_err();
+        assert_eq!(said(&*caught(|| panic!("on purpose"))), "on purpose");
+        assert_eq!(said(&*caught(|| panic!("the {}nd time", 2))), "the 2nd time");
+        assert_eq!(said(&*caught(|| std::panic::panic_any(2))), "");
     }
 }

@@ -10,6 +10,8 @@ mod direct;
 mod flusher;
 mod readahead;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub use caches::Caches;
 pub use direct::remount;

@@ -26,6 +26,7 @@ pub(crate) struct ScriptedKms {
 struct Script {
     failure: Option<KmsError>,
     gate_closed: bool,
+    panics: bool,
     waiting: usize,
     keys: HashMap<Vec<u8>, (Key, EncryptionContext)>,
 }
@@ -38,6 +39,11 @@ impl ScriptedKms {
     /// From now on each call fails with the error of this code; `None` lets them succeed again.
     pub(crate) fn fail(&self, code: Option<&'static str>) {
         self.script.lock().failure = code.map(|code| KmsError::new(code, "as the test says"));
+    }
+
+    /// From now on each unwrap panics, or does not any more.
+    pub(crate) fn panic_at_decrypt(&self, panics: bool) {
+        self.script.lock().panics = panics;
     }
 
     /// From now on each call waits for [`ScriptedKms::open_gate`].
@@ -109,6 +115,7 @@ impl Kms for ScriptedKms {
     fn decrypt(&self, wrapped: &WrappedKey, context: &EncryptionContext) -> Result<Key, KmsError> {
         self.enter(Some(&self.decrypted))?;
         let script = self.script.lock();
+        assert!(!script.panics, "the KMS panics as the test says");
         match script.keys.get(&wrapped.blob) {
             Some((key, made_for)) if made_for == context => Ok(key.duplicate()),
             _ => Err(KmsError::new(

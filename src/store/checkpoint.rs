@@ -21,6 +21,7 @@ use super::content::Content;
 use super::error::StoreError;
 use super::journal::Closed;
 use super::shared::{MANY, Shared};
+use crate::sys::quota::Unbound;
 
 impl Shared {
     /// Empties the segment in use. Says whether there was anything in it.
@@ -36,6 +37,8 @@ impl Shared {
         let Some(closed) = journal.close_active()? else {
             return Ok(false);
         };
+        // One user's quota must not keep what was acknowledged, of him and of everybody, from its place.
+        let _unbound = Unbound::enter();
         match self.empty(closed) {
             Ok(()) => Ok(true),
             Err(error) if error.is_no_space() => {

@@ -19,6 +19,7 @@ use crate::format::journal::{
     Kind, RECORD_HEADER_LEN, RECORDS_OFFSET, Record, SEGMENT_HEADER_LEN, SegmentHeader, claimed_len,
 };
 use crate::format::{Geometry, NodeId};
+use crate::sys::quota::Unbound;
 
 /// Most paths that are tried for one file before the tree is searched.
 const HINTS_MAX: usize = 8;
@@ -120,6 +121,8 @@ pub(super) fn recover(medium: &dyn Medium, file: &dyn StoredFile) -> Result<Reco
             records => Err(StoreError::NeedsRecovery { records }),
         };
     }
+    // What was reserved for a record may be lost in the crash, and its owner over quota since.
+    let _unbound = Unbound::enter();
     let (files, missing) = apply(medium, file, &fold)?;
     if !segments.is_empty() {
         // Also what the last mount has done to names and not synced: if only its process was killed, that is there

@@ -11,6 +11,8 @@ use rustix::io;
 use rustix::process::{getegid, geteuid, umask};
 use rustix::thread::{UnshareFlags, capabilities, set_capabilities};
 
+use super::quota::Unbound;
+
 thread_local! {
     /// Whether this thread has a umask of its own: all threads of a process share one otherwise.
     static APART: Cell<bool> = const { Cell::new(false) };
@@ -22,6 +24,8 @@ thread_local! {
 pub struct Creator {
     umask: Mode,
     identity: Option<Identity>,
+    /// Root is bound by no quota.
+    _unbound: Option<Unbound>,
 }
 
 #[derive(Debug)]
@@ -42,6 +46,7 @@ impl Creator {
         let mut guard = Self {
             umask: umask(Mode::from_raw_mode(mask & 0o777)),
             identity: None,
+            _unbound: (uid == 0).then(Unbound::enter),
         };
         let (own_uid, own_gid) = (geteuid().as_raw(), getegid().as_raw());
         if own_uid != 0 || (uid, gid) == (own_uid, own_gid) {

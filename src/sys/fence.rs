@@ -12,6 +12,8 @@ use rustix::thread::{
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
+use super::quota;
+
 /// What a daemon of root needs once it runs, and for what.
 pub const NEEDED: CapabilitySet = CapabilitySet::empty()
     // mount, unmount, trusted xattrs
@@ -31,7 +33,7 @@ pub const NEEDED: CapabilitySet = CapabilitySet::empty()
     .union(CapabilitySet::IPC_LOCK);
 
 /// Gives up every capability but [`NEEDED`], and the way to get others by a setuid program. For this thread and those
-/// that it starts from now on, so it comes before the first.
+/// that it starts from now on, so it comes before the first. What passes quotas stays in reserve, for moments.
 ///
 /// # Errors
 /// What the kernel answers; none is known to happen.
@@ -43,7 +45,7 @@ pub fn drop_capabilities() -> io::Result<()> {
     let own = capabilities(None)?;
     let kept = CapabilitySets {
         effective: own.effective.intersection(NEEDED),
-        permitted: own.permitted.intersection(NEEDED),
+        permitted: own.permitted.intersection(NEEDED | quota::PASSES),
         inheritable: CapabilitySet::empty(),
     };
     set_capabilities(None, kept)?;
@@ -123,7 +125,7 @@ mod tests {
         alone(|| {
             drop_capabilities().unwrap();
             let own = capabilities(None).unwrap();
-            assert!(NEEDED.contains(own.permitted) && NEEDED.contains(own.effective));
+            assert!((NEEDED | quota::PASSES).contains(own.permitted) && NEEDED.contains(own.effective));
             let all = CapabilitySets {
                 effective: CapabilitySet::all(),
                 permitted: CapabilitySet::all(),

@@ -8,5 +8,6 @@ pub mod groups;
 pub mod limits;
 pub mod memory;
 pub mod open;
+pub mod quota;
 pub mod stat;
 pub mod wipe;

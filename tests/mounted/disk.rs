@@ -27,15 +27,39 @@ impl Disk {
 
     /// An ext4 of so many bytes; `None` where it cannot be mounted.
     pub fn ext4(size: &str) -> Option<Self> {
+        Self::ext4_with("^quota", "loop", size)
+    }
+
+    /// The same, with quotas for users.
+    pub fn ext4_with_quota(size: &str) -> Option<Self> {
+        let disk = Self::ext4_with("quota", "loop,usrquota", size)?;
+        if !disk.set_quota(0, 0, 0) {
+            eprintln!("passed over: there is no setquota");
+            return None;
+        }
+        Some(disk)
+    }
+
+    /// Lets `user` have so many KiB and inodes, if both programs and kernel can; 0 is no limit.
+    pub fn set_quota(&self, user: u32, kib: u32, inodes: u32) -> bool {
+        let limits = [user, 0, kib, 0, inodes].map(|number| number.to_string());
+        let [user, limits @ ..] = limits.each_ref().map(String::as_str);
+        done(
+            "setquota",
+            &[&["-u", user], &limits[..], &[self.disk().to_str().unwrap()]].concat(),
+        )
+    }
+
+    fn ext4_with(feature: &str, options: &str, size: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let image = dir.path().join("image");
         let path = image.to_str().unwrap();
         assert!(done("truncate", &["-s", size, path]));
-        if !done("mkfs.ext4", &["-q", path]) {
+        if !done("mkfs.ext4", &["-q", "-O", feature, path]) {
             eprintln!("passed over: there is no mkfs.ext4");
             return None;
         }
-        let arguments = ["-o", "loop", path].map(str::to_owned);
+        let arguments = ["-o", options, path].map(str::to_owned);
         let image = Some(image);
         Self { dir, image }.mounted(&arguments.each_ref().map(String::as_str))
     }
@@ -69,9 +93,19 @@ impl Disk {
 
     /// Mounts it again, as after a reboot.
     pub fn power_on(&self) {
+        assert!(done("umount", &[self.disk().to_str().unwrap()]), "the disk is in use");
+        self.put_back();
+    }
+
+    /// Takes its name out of the tree although it is in use.
+    pub fn take_away(&self) {
+        assert!(done("umount", &["-l", self.disk().to_str().unwrap()]));
+    }
+
+    /// Mounts it again where it was.
+    pub fn put_back(&self) {
         let (disk, image) = (self.disk(), self.image.as_deref().unwrap_or(Path::new("")));
         let (disk, image) = (disk.to_str().unwrap(), image.to_str().unwrap());
-        assert!(done("umount", &[disk]), "the disk is in use");
         assert!(done("mount", &["-o", "loop", image, disk]));
     }
 }

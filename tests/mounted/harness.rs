@@ -117,6 +117,11 @@ impl Vault {
         said
     }
 
+    /// Takes note that a command of the test's own has mounted it.
+    pub fn adopt(&mut self) {
+        self.mounted = true;
+    }
+
     pub fn umount(&mut self) {
         let plain = self.plain();
         self.run(&["umount", plain.to_str().unwrap()]);
@@ -134,6 +139,11 @@ impl Vault {
     /// Ends the daemon as a crash does: it gets no chance to do anything more. The dead mount stays.
     pub fn kill(&self, daemon: Pid) {
         rustix::process::kill_process(daemon, Signal::KILL).unwrap();
+        Self::wait_for_end(daemon);
+    }
+
+    /// Waits until the daemon has ended.
+    pub fn wait_for_end(daemon: Pid) {
         let process = format!("/proc/{}", daemon.as_raw_nonzero());
         // Where nobody waits for orphans a zombie stays; its files are closed all the same, when its last thread ends.
         let ends = || fs::read_to_string(format!("{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
@@ -191,7 +201,7 @@ impl Vault {
 
 impl Drop for Vault {
     fn drop(&mut self) {
-        if self.mounted {
+        if self.mounted && self.is_mounted() {
             // Also when a test has failed: nothing stays mounted. Lazily, because a failed test may hold files open.
             let plain = self.plain();
             let done = self.kmsfs(&["umount", plain.to_str().unwrap()]);

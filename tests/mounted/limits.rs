@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, open, seek};
 use rustix::io::Errno;
 
-use crate::harness::Vault;
+use crate::harness::{KMSFS, Vault};
 
 fn known(vault: &Vault) -> u64 {
     let status = vault.run(&["status", vault.plain().to_str().unwrap(), "--json"]);
@@ -124,13 +124,50 @@ fn a_daemon_out_of_descriptors_fails_that_open_only() {
         let error = error.unwrap_err();
         assert_eq!(Errno::from_io_error(&error), Some(Errno::NFILE), "{error}");
     }
+    // Whoever needs none goes on, to the last.
     let mut text = [0; 4];
     std::os::unix::fs::FileExt::read_exact_at(&other, &mut text, 0).unwrap();
     assert_eq!(&text, b"text");
+    vault.sh("mkdir d e; mv 198 d; ln d/198 e/link; rm 197; rmdir --ignore-fail-on-non-empty e; mknod pipe p; chmod 600 196
+        ls -lR > /dev/null; test \"$(stat -c %s d/198)\" = 4; ln -s d link; stat -f . > /dev/null; ! touch new 2> /dev/null");
     drop(open);
     // Closing is told to the daemon a little later.
     let end = Instant::now() + Duration::from_secs(10);
     while File::open(vault.plain().join("199")).is_err() {
         assert!(Instant::now() < end);
     }
+}
+
+/// Three programs have a thousand files open each, in a daemon that was started with room for 256.
+#[test]
+fn the_daemon_takes_as_many_descriptors_as_it_may_have() {
+    let Some(mut vault) = Vault::unmounted() else { return };
+    let (backing, plain) = (vault.backing(), vault.plain());
+    let (backing, plain) = (backing.to_str().unwrap(), plain.to_str().unwrap());
+    vault.run(&["init", backing]);
+    let few = "ulimit -S -n 256; exec \"$@\"";
+    let mut mount = vault.command("bash", &["-c", few, "bash", KMSFS, "mount", backing, plain]);
+    assert!(mount.status().unwrap().success());
+    vault.adopt();
+    vault.sh(r#"cat > "$V/hold.py" <<'P'
+import os
+
+def hold(program, ready, go):
+    files = [os.open(f'{program}-{n}', os.O_RDWR | os.O_CREAT) for n in range(1000)]
+    os.write(ready, b'.')
+    os.read(go, 1)
+    for n, file in enumerate(files):
+        os.pwrite(file, b'%d' % n, 0)
+    os._exit(0)
+
+(held, ready), (wait, go) = os.pipe(), os.pipe()
+programs = [os.fork() or hold(program, ready, wait) for program in (1, 2, 3)]
+os.close(ready)
+for _ in programs:
+    assert os.read(held, 1)
+os.write(go, b'...')
+assert all(os.waitpid(program, 0)[1] == 0 for program in programs)
+P
+        python3 "$V/hold.py"; test "$(cat 1-999 2-500 3-0)" = 9995000"#);
+    vault.umount();
 }

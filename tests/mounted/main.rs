@@ -16,6 +16,7 @@
 //! - `service`: the daemon as systemd, mount(8) and signals see it, and what is left of one that died
 //! - `single`: files of a backing, unsealed without the mount
 //! - `broken`: what is damaged, full or gone stays within bounds
+//! - `quota`: quotas of an ext4 below, as users meet them
 //! - `limits`: many files, large directories, few descriptors; `sharing`: several processes and users
 //! - `differential`: random calls, compared with a plain directory
 //! - `user`: an ordinary user, without privileges
@@ -42,6 +43,7 @@ mod ledger;
 mod limits;
 mod namespace;
 mod observe;
+mod quota;
 mod sample;
 mod service;
 mod sharing;

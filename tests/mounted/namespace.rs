@@ -4,7 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 
-use rustix::fs::{RenameFlags, renameat_with};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, StatxFlags, open, renameat_with, statx};
+use rustix::io::Errno;
 
 use crate::harness::Vault;
 
@@ -126,4 +127,76 @@ fn a_file_made_read_only_is_written_by_who_made_it() {
     file.write_all(b"content").unwrap();
     drop(file);
     assert_eq!(fs::read_to_string(&path).unwrap(), "content");
+}
+
+/// The FUSE library has no operation for either. Programs are told so, and those that know another way take it.
+#[test]
+fn there_is_neither_o_tmpfile_nor_a_birth_time() {
+    let Some(vault) = Vault::new() else { return };
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let nameless = open(vault.plain(), flags, Mode::RUSR | Mode::WUSR);
+    assert_eq!(nameless.err(), Some(Errno::OPNOTSUPP));
+    let mut other = tempfile::tempfile_in(vault.plain()).unwrap();
+    other.write_all(b"text").unwrap();
+    assert_eq!(fs::read_dir(vault.plain()).unwrap().count(), 0);
+    fs::write(vault.plain().join("a"), "text").unwrap();
+    let stat = statx(CWD, vault.plain().join("a"), AtFlags::empty(), StatxFlags::ALL).unwrap();
+    let told = StatxFlags::from_bits_retain(stat.stx_mask);
+    assert!(told.contains(StatxFlags::BASIC_STATS) && !told.contains(StatxFlags::BTIME));
+}
+
+/// Prints what comes of each call on a program that runs, or that somebody is writing. In a process of its own: another
+/// test's child would have the program open for writing for a moment.
+const BUSY_PROGRAM: &str = r#"cat > "$V/busy.py" <<'P'
+import errno, os, shutil, subprocess, sys
+os.chdir(sys.argv[1])
+
+def tell(what, call):
+    try:
+        call()
+        print(what, 'done')
+    except OSError as error:
+        print(what, errno.errorcode[error.errno])
+
+def run():
+    subprocess.run(['./program', '0'], check=True)
+
+def write(flags=0):
+    os.close(os.open('program', os.O_WRONLY | flags))
+
+shutil.copy('/bin/sleep', 'program')
+tell('run', run)
+for flags in os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_APPEND:
+    writer = os.open('program', flags)
+    tell('run while it is open for writing', run)
+    os.close(writer)
+    tell('run when it is closed', run)
+running = subprocess.Popen(['./program', '100'])
+while os.readlink(f'/proc/{running.pid}/exe') != os.path.realpath('program'):
+    pass
+tell('write while it runs', write)
+tell('cut by opening while it runs', lambda: write(os.O_TRUNC))
+tell('cut while it runs', lambda: os.truncate('program', 0))
+tell('read while it runs', lambda: os.close(os.open('program', os.O_RDONLY)))
+tell('chmod while it runs', lambda: os.chmod('program', 0o700))
+tell('link while it runs', lambda: os.link('program', 'link'))
+tell('write by the other name', lambda: os.close(os.open('link', os.O_WRONLY)))
+shutil.copy('/bin/sleep', 'other')
+tell('replace while it runs', lambda: os.rename('other', 'program'))
+tell('write the new one', write)
+tell('unlink while it runs', lambda: os.unlink('link'))
+running.kill()
+running.wait()
+tell('run the new one', run)
+P
+python3 "$V/busy.py" "$PWD""#;
+
+#[test]
+fn a_program_that_runs_is_as_busy_as_in_a_plain_directory() {
+    let Some(vault) = Vault::new() else { return };
+    let plain = vault.aside("plain");
+    fs::create_dir(&plain).unwrap();
+    let wanted = vault.sh_in(&plain, BUSY_PROGRAM);
+    assert_eq!(wanted.lines().count(), 18, "{wanted}");
+    assert_eq!(vault.sh(BUSY_PROGRAM), wanted);
 }
