@@ -7,10 +7,13 @@ mod caches;
 mod capabilities;
 mod convert;
 mod direct;
+mod doorman;
 mod flusher;
 mod readahead;
 mod session;
+mod writes;
 
 pub use caches::Caches;
 pub use direct::remount;
+pub use doorman::Doorman;
 pub use session::{MountOptions, Session, Unmounter, unmount};
