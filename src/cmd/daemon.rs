@@ -146,8 +146,11 @@ fn until_unmounted(settings: &MountSettings, handler: &dyn Handler, events: &Rec
 
 /// Writes back and unmounts; from a mount in use only the name is taken, and it ends when its last user has gone.
 fn leave(settings: &MountSettings, handler: &dyn Handler) {
-    flush(handler);
-    let Err(failure) = unmount::unmount(&settings.mountpoint) else {
+    let flushed = || {
+        flush(handler);
+        Ok(())
+    };
+    let Err(failure) = unmount::unmount(&settings.mountpoint, flushed) else {
         return;
     };
     tracing::warn!(

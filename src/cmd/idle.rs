@@ -38,7 +38,7 @@ pub fn start(timeout: Duration, action: IdleAction, fs: Arc<Fs>, locking: Arc<Lo
 fn act(timeout: Duration, action: IdleAction, locking: &Locking) {
     let outcome = match action {
         IdleAction::Lock => locking.lock(Reason::Idle(timeout)),
-        IdleAction::Unmount => locking.flush().and_then(|()| unmount::unmount(locking.mountpoint())),
+        IdleAction::Unmount => unmount::unmount(locking.mountpoint(), || locking.flush()),
     };
     match outcome {
         Ok(()) => tracing::info!("unused for {}", humantime::format_duration(timeout)),

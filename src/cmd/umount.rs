@@ -24,8 +24,7 @@ pub fn run(args: &MountpointArgs, _sources: &Sources) -> Result<(), Failure> {
     }
     let registry = preflight::registry();
     let daemon = registry.find(&mountpoint).and_then(|entry| Daemon::of(entry.pid));
-    flush(&registry, &mountpoint)?;
-    unmount::unmount(&mountpoint)?;
+    unmount::unmount(&mountpoint, || flush(&registry, &mountpoint))?;
     // Also where a daemon died that was locked: who unmounts by hand, and mounts again, wants the keys.
     registry
         .mark_unlocked(&mountpoint)

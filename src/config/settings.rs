@@ -13,7 +13,7 @@ use crate::cli::{
 };
 use crate::format::Geometry;
 use crate::format::descriptor::{KmsKind, Overwrite};
-use crate::keys::WatchSettings;
+use crate::keys::{CHECK_DEADLINE, LOCK_DEADLINE, WatchSettings};
 use crate::store::JOURNAL_MIN;
 use crate::{fuse, keys};
 
@@ -32,6 +32,8 @@ const THREADS_MAX: usize = 64;
 const DEFAULT_RATE: u32 = 300;
 const DEFAULT_CONNECT: Duration = Duration::from_secs(5);
 const DEFAULT_ANSWER: Duration = Duration::from_secs(10);
+// What the README promises: dark one interval and one such deadline after the key was denied, at the latest.
+const _: () = assert!(DEFAULT_ANSWER.as_secs() == CHECK_DEADLINE.as_secs() + LOCK_DEADLINE.as_secs());
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 /// Seconds that waiting for a KMS may take.
 const SHORTEST_WAIT: f64 = 0.01;

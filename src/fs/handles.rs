@@ -99,11 +99,11 @@ impl Handles {
         directories.get(&number).cloned().ok_or(FsError::errno(Errno::BADF))
     }
 
-    /// Forgets what listings have seen.
-    pub fn forget_listings(&self) {
-        for directory in self.directories.read().values() {
-            *directory.listing.lock() = None;
-        }
+    /// Forgets what listings have seen; gives back the directories that somebody is about to list.
+    pub fn forget_listings(&self) -> Vec<Arc<DirectoryHandle>> {
+        let mut busy: Vec<_> = self.directories.read().values().cloned().collect();
+        busy.retain(|directory| directory.listing.try_lock().map(|mut seen| *seen = None).is_none());
+        busy
     }
 
     /// Takes `number` out; what it stood for closes when the last call that uses it is done.

@@ -14,6 +14,7 @@ use super::filesystem::Fs;
 use super::inodes::Inode;
 use super::past::unlink_any;
 use super::types::NAME_MAX;
+use crate::crypto::names::seal_name;
 use crate::format::NodeId;
 use crate::format::stored_name::NameFlags;
 use crate::names::{Entry, Index, Label, Lookup, Placed, place};
@@ -22,7 +23,7 @@ use crate::sys::entries;
 /// Most names that are kept in memory, over all directories.
 const NAMES_MAX: usize = 2_000_000;
 
-/// How long to wait for a directory whose backing hangs: what needs its names has no keys any more.
+/// How long to wait for a directory that somebody is at work in, when its names are told to the kernel.
 const GUARD_PATIENCE: Duration = Duration::from_millis(100);
 
 /// The names of a directory, to read.
@@ -123,16 +124,23 @@ impl Fs {
         Ok(())
     }
 
-    /// Forgets every plain name in memory, as when the keys are locked.
+    /// Forgets every plain name in memory, as when the keys are locked. Who is at work in a directory is waited for, after
+    /// all others have been forgotten.
     pub fn forget_names(&self) {
-        self.handles.forget_listings();
-        for ino in self.inodes.known() {
-            if let Some(inode) = self.inodes.peek(ino)
-                && let Ok(names) = inode.names()
-                && let Some(mut names) = names.try_write_for(GUARD_PATIENCE)
+        let mut busy = Vec::new();
+        for inode in self.inodes.known().into_iter().filter_map(|ino| self.inodes.peek(ino)) {
+            if let Ok(names) = inode.names()
+                && names.try_write().map(|mut names| *names = None).is_none()
             {
-                *names = None;
+                busy.push(inode);
             }
+        }
+        let listings = self.handles.forget_listings();
+        for names in busy.iter().flat_map(|inode| inode.names()) {
+            *names.write() = None;
+        }
+        for directory in listings {
+            *directory.listing.lock() = None;
         }
     }
 
@@ -158,8 +166,9 @@ impl Fs {
         flags: NameFlags,
         label: &Label,
     ) -> Result<Placed> {
-        let place = |keys: &_| place(keys, directory.as_fd(), parent.node, node, flags, label);
-        Ok(self.volume.keyring.with_volume(place)??)
+        let seal = |keys: &_| seal_name(keys, parent.node, node, flags, &label.to_bytes());
+        let name = self.volume.keyring.with_volume(seal)?;
+        Ok(place(directory.as_fd(), name)?)
     }
 }
 

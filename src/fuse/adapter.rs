@@ -17,6 +17,7 @@ use super::buffers::Buffers;
 use super::capabilities::negotiate;
 use super::convert::{attr, bare_attr, caller, device_numbers, kind, kind_of_mode, rename_how, set_time};
 use super::flusher::Flusher;
+use super::writes::Writes;
 use crate::fs::io::Seek;
 use crate::fs::types::{Allocate, Found, OpenHow, SetAttr};
 use crate::fs::{Fs, Result};
@@ -34,17 +35,19 @@ pub struct Adapter {
     notifier: Arc<OnceLock<Notifier>>,
     flusher: Flusher,
     buffers: Arc<Buffers>,
+    writes: Arc<Writes>,
 }
 
 impl Adapter {
     /// `notifier` is filled in when the mount is there.
-    pub fn new(fs: Arc<Fs>, notifier: Arc<OnceLock<Notifier>>, buffers: Arc<Buffers>) -> Self {
+    pub fn new(fs: Arc<Fs>, notifier: Arc<OnceLock<Notifier>>, buffers: Arc<Buffers>, writes: Arc<Writes>) -> Self {
         let flusher = Flusher::new(notifier.clone());
         Self {
             fs: Guarded::new(fs),
             notifier,
             flusher,
             buffers,
+            writes,
         }
     }
 
@@ -324,15 +327,8 @@ impl Filesystem for Adapter {
         // A request is 1 MiB at most.
         #[allow(clippy::cast_possible_truncation)]
         let len = data.len() as u32;
-        answer!(
-            reply,
-            self.fs,
-            "write",
-            |fs| fs.write(fh.0, offset, data, kill.then_some(&caller)),
-            |reply: ReplyWrite, ()| {
-                reply.written(len);
-            }
-        );
+        let write = |fs: &Fs| fs.write(fh.0, offset, data, kill.then_some(&caller));
+        self.writes.answer(reply, || self.fs.call("write", write).map(|()| len));
     }
 
     // `flush` is not implemented on purpose: the kernel writes its cache out before it would send one, and

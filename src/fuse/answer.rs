@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fuser::Errno;
 
@@ -24,12 +25,22 @@ impl Guarded {
     }
 }
 
+/// Counts the calls that have ended: whether anybody serves.
+static ENDED: AtomicUsize = AtomicUsize::new(0);
+
+/// How many calls have ended so far.
+pub fn ended() -> usize {
+    ENDED.load(Ordering::Relaxed)
+}
+
 /// Runs `work` for the call `call`; a panic in it is `EIO` and a line in the log.
 ///
 /// Unwinding is safe here: guards of `parking_lot` open when they are dropped, and what they protect is changed
 /// after the last call that could fail.
 fn run<T>(call: &'static str, work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Errno> {
-    match catch_unwind(AssertUnwindSafe(work)) {
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    ENDED.fetch_add(1, Ordering::Relaxed);
+    match outcome {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => {
             error.log(call);

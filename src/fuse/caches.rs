@@ -1,7 +1,7 @@
 //! What the kernel has cached of a mount, and making it forget.
 //!
 //! Every order may have to wait for the backing (pages that are dirty are written first, pages that are being read are
-//! waited for), so each takes a patience: what hangs is left behind, and the rest is done.
+//! waited for), so each has a deadline: what hangs is left behind, and the rest is done.
 
 use std::ffi::OsStr;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -9,12 +9,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fuser::{INodeNo, Notifier};
 
+use super::answer::ended;
 use super::buffers::Buffers;
+use super::doorman::{Doorman, Leaving};
+use super::writes::Writes;
 use crate::fs::Fs;
+use crate::sys::fuse_device::clone_of;
 
 /// A file whose pages hang holds one of these up, not all.
 const WORKERS: usize = 4;
@@ -27,6 +31,7 @@ pub struct Caches {
     notifier: Notifier,
     device: Arc<OwnedFd>,
     buffers: Arc<Buffers>,
+    writes: Arc<Writes>,
     fs: Arc<Fs>,
 }
 
@@ -44,27 +49,50 @@ impl Caches {
         notifier: Notifier,
         device: BorrowedFd<'_>,
         buffers: Arc<Buffers>,
+        writes: Arc<Writes>,
         fs: Arc<Fs>,
     ) -> std::io::Result<Self> {
-        let device = Arc::new(device.try_clone_to_owned()?);
+        let device = Arc::new(clone_of(device)?);
         Ok(Self {
             notifier,
             device,
             buffers,
+            writes,
             fs,
         })
     }
 
+    /// Refuses the writes that are under way, and has somebody see to it that no request waits for a thread that hangs.
+    /// For a volume that is dark, until what this gives is dropped.
+    ///
+    /// # Errors
+    /// There is nobody for it.
+    pub fn refuse(&self) -> std::io::Result<Doorman> {
+        self.writes.refuse();
+        let fs = Arc::clone(&self.fs);
+        let see_off = move |leaving| match leaving {
+            Leaving::Inode(ino, count) => fs.forget(ino, count),
+            Leaving::File(handle) => fs.release(handle),
+            Leaving::Directory(handle) => fs.release_directory(handle),
+        };
+        Doorman::start(Arc::clone(&self.device), ended, see_off)
+    }
+
+    /// Whether a write that was refused still waits for the disk.
+    pub fn has_late_writes(&self) -> bool {
+        self.writes.are_at_work()
+    }
+
     /// Makes the kernel forget attributes, so that it asks before it accepts another write; and the pages of all files
     /// that nobody has open for writing. Answers whether nothing hung.
-    pub fn drop_clean(&self, patience: Duration) -> bool {
-        self.drop_inodes(What::Clean, patience)
+    pub fn drop_clean(&self, until: Instant) -> bool {
+        self.drop_inodes(What::Clean, until)
     }
 
     /// Makes the kernel forget every page, attribute and ACL. Dirty pages are written first; one that cannot be written
     /// is gone too, and its writer is told by the next sync. Mappings lose their pages. Answers whether nothing hung.
-    pub fn drop_pages(&self, patience: Duration) -> bool {
-        self.drop_inodes(What::All, patience)
+    pub fn drop_pages(&self, until: Instant) -> bool {
+        self.drop_inodes(What::All, until)
     }
 
     /// Makes the kernel ask again for every name, also for those that do not exist.
@@ -93,8 +121,7 @@ impl Caches {
         Ok(())
     }
 
-    fn drop_inodes(&self, what: What, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
+    fn drop_inodes(&self, what: What, until: Instant) -> bool {
         let inodes = Arc::new(self.fs.known_inodes());
         let next = Arc::new(AtomicUsize::new(0));
         let (done, finished) = channel();
@@ -113,7 +140,7 @@ impl Caches {
                 Err(error) => tracing::warn!(%error, "a thread less that drops what the kernel has cached"),
             }
         }
-        let left = || deadline.saturating_duration_since(Instant::now());
+        let left = || until.saturating_duration_since(Instant::now());
         workers > 0 && (0..workers).all(|_| finished.recv_timeout(left()).is_ok())
     }
 

@@ -7,12 +7,15 @@ mod caches;
 mod capabilities;
 mod convert;
 mod direct;
+mod doorman;
 mod flusher;
 mod readahead;
 mod session;
 #[cfg(test)]
 mod tests;
+mod writes;
 
 pub use caches::Caches;
 pub use direct::remount;
+pub use doorman::Doorman;
 pub use session::{MountOptions, Session, Unmounter, unmount};

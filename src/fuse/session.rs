@@ -16,6 +16,7 @@ use super::adapter::Adapter;
 use super::buffers::Buffers;
 use super::caches::Caches;
 use super::direct;
+use super::writes::Writes;
 use crate::fs::{Fs, Promoter};
 
 /// How often names are promoted.
@@ -129,7 +130,8 @@ impl Session {
         let mountpoint = mountpoint.canonicalize()?;
         let later = Arc::new(OnceLock::new());
         let buffers = Arc::new(Buffers::default());
-        let adapter = Adapter::new(fs.clone(), later.clone(), buffers.clone());
+        let writes = Arc::new(Writes::default());
+        let adapter = Adapter::new(fs.clone(), later.clone(), buffers.clone(), writes.clone());
         let session = match rustix::process::geteuid().is_root() {
             true => direct::mount(adapter, &mountpoint, options)?,
             // `fusermount3` mounts, which is allowed to.
@@ -139,7 +141,7 @@ impl Session {
         super::readahead::raise(&mountpoint);
         let notifier = session.notifier();
         let _ = later.set(notifier.clone());
-        let caches = Caches::new(notifier, session.as_fd(), buffers, fs.clone())?;
+        let caches = Caches::new(notifier, session.as_fd(), buffers, writes, fs.clone())?;
         let promoter = Promoter::start(fs, PROMOTE_EVERY)?;
         let thread = std::thread::Builder::new()
             .name("kmsfs-session".into())

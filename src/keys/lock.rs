@@ -18,7 +18,7 @@ use crate::format::{DataKeyId, WrappedKey};
 use crate::kms::{KmsError, Remedy};
 
 /// How long a lock waits for uses of keys that have begun before it.
-const LAST_USES: Duration = Duration::from_secs(1);
+pub const LAST_USES: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// What became of the files that were open when the volume was unlocked.
@@ -35,7 +35,7 @@ type Keys = HashMap<DataKeyId, Held>;
 
 impl Keyring {
     /// Wipes every key: of open files, cache, pool and volume. Uses that have begun may end first; `true` says
-    /// that all have, `false` that one still goes on after a second and its keys will be wiped at its end.
+    /// that all have, `false` that one still goes on after [`LAST_USES`] and its keys will be wiped at its end.
     pub fn lock(&self) -> bool {
         let inner = &*self.inner;
         let dying = inner.take_everything();

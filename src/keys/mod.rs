@@ -20,11 +20,11 @@ mod watcher;
 
 pub use error::KeyError;
 pub use keyring::{FreshKey, Keyring};
-pub use lock::Unlocked;
+pub use lock::{LAST_USES, Unlocked};
 pub use pool::Claim;
 pub use settings::{KeyringStatus, ReusePolicy, Settings};
 pub use slot::FileKeySlot;
-pub use watch::{CHECK_DEADLINE, Reason, WatchSettings};
+pub use watch::{CHECK_DEADLINE, LOCK_DEADLINE, Reason, WatchSettings};
 pub use watcher::{Warden, WatchStatus, Watcher};
 
 #[cfg(test)]

@@ -12,6 +12,9 @@ use super::KeyError;
 
 /// How long a check may take. Then it counts as unanswered, and the next one does not wait for it.
 pub const CHECK_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the lock may take that a check leads to, whatever hangs. Both together are the deadline of one request to a
+/// KMS, so that is the most by which a volume is bright longer than the interval after its key was denied.
+pub const LOCK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How a volume is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

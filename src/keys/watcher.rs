@@ -167,14 +167,17 @@ impl Rounds {
         news.sort_by_key(|(asked, _)| *asked);
         for (asked, outcome) in news {
             let locked = warden.locked();
-            if let Outcome::Unanswered(why) = &outcome {
-                tracing::warn!("the KMS was not heard: {why}");
-            }
             if outcome == Outcome::Granted {
                 shared.keyring.contacted(asked);
             }
-            let verdict = shared.watch.lock().checked(asked, outcome, now, locked.as_ref());
+            let verdict = shared
+                .watch
+                .lock()
+                .checked(asked, outcome.clone(), now, locked.as_ref());
             obey(warden, verdict);
+            if let Outcome::Unanswered(why) = &outcome {
+                tracing::warn!("the KMS was not heard: {why}");
+            }
         }
     }
 

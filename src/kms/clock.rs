@@ -35,27 +35,39 @@ impl Clock for SystemClock {
 /// A clock that stands still until a test moves it.
 #[cfg(test)]
 #[derive(Debug, Default)]
-pub(crate) struct FakeClock(std::sync::atomic::AtomicU64);
+pub(crate) struct FakeClock {
+    uptime: std::sync::atomic::AtomicU64,
+    /// By how much the time of day is ahead of it.
+    jumped: std::sync::atomic::AtomicI64,
+}
 
 #[cfg(test)]
 impl FakeClock {
     /// Starts in 2023.
     pub(crate) fn new() -> std::sync::Arc<FakeClock> {
-        std::sync::Arc::new(FakeClock(1_700_000_000.into()))
+        std::sync::Arc::new(FakeClock {
+            uptime: 1_700_000_000.into(),
+            jumped: 0.into(),
+        })
     }
 
     pub(crate) fn advance(&self, by: Duration) {
-        self.0.fetch_add(by.as_secs(), std::sync::atomic::Ordering::SeqCst);
+        self.uptime.fetch_add(by.as_secs(), std::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// Somebody sets the time of day.
+    pub(crate) fn jump(&self, by: i64) {
+        self.jumped.fetch_add(by, std::sync::atomic::Ordering::SeqCst);
     }
 }
 
 #[cfg(test)]
 impl Clock for FakeClock {
     fn unix(&self) -> i64 {
-        self.0.load(std::sync::atomic::Ordering::SeqCst) as i64
+        self.uptime().as_secs() as i64 + self.jumped.load(std::sync::atomic::Ordering::SeqCst)
     }
 
     fn uptime(&self) -> Duration {
-        Duration::from_secs(self.0.load(std::sync::atomic::Ordering::SeqCst))
+        Duration::from_secs(self.uptime.load(std::sync::atomic::Ordering::SeqCst))
     }
 }

@@ -5,13 +5,9 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::{self, Errno};
 
-use crate::crypto::VolumeKeys;
-use crate::crypto::names::seal_name;
-use crate::format::NodeId;
-use crate::format::stored_name::{LONG_PREFIX, NameFlags, side_file};
+use crate::crypto::names::StoredName;
+use crate::format::stored_name::{LONG_PREFIX, side_file};
 use crate::sys::entries;
-
-use super::label::Label;
 
 /// A stored name whose side file, if it needs one, is in the backing.
 #[derive(Debug)]
@@ -20,19 +16,11 @@ pub struct Placed {
     pub stored: Box<str>,
 }
 
-/// Seals `label` for `node` in the directory `parent` and makes the stored name ready for use in `directory`.
+/// Makes the sealed `name` ready for use in `directory`. No key is held: this may have to wait for the disk.
 ///
 /// # Errors
 /// When the side file of a long name cannot be written.
-pub fn place(
-    keys: &VolumeKeys,
-    directory: BorrowedFd<'_>,
-    parent: NodeId,
-    node: NodeId,
-    flags: NameFlags,
-    label: &Label,
-) -> io::Result<Placed> {
-    let name = seal_name(keys, parent, node, flags, &label.to_bytes());
+pub fn place(directory: BorrowedFd<'_>, name: StoredName) -> io::Result<Placed> {
     if let Some(side) = &name.side {
         write_side(directory, &side_file(&name.text), side)?;
     }

@@ -6,6 +6,7 @@
 //! the checkpointer needs those to make space.
 
 use std::io;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -18,6 +19,9 @@ use crate::format::journal::{Parts, RECORD_MAX, RECORDS_OFFSET, SEGMENT_HEADER_L
 /// The smallest journal: two segments, each with room for one change of a few chunks.
 pub const JOURNAL_MIN: u64 = 2 * 32 * 1024;
 
+/// How long who asks what it looks like waits for one who writes to it: the disk may hang.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// The journal of a mounted volume.
 pub struct Journal {
     file: Box<dyn StoredFile>,
@@ -27,6 +31,8 @@ pub struct Journal {
     changed: Condvar,
     /// There is work for the checkpointer.
     work: Condvar,
+    /// What it looked like when somebody last asked.
+    seen: Mutex<JournalUse>,
 }
 
 struct State {
@@ -85,7 +91,7 @@ pub struct Appended {
 }
 
 /// What the journal looks like from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct JournalUse {
     /// Bytes of the journal.
     pub size: u64,
@@ -148,8 +154,10 @@ impl Journal {
             }),
             changed: Condvar::new(),
             work: Condvar::new(),
+            seen: Mutex::default(),
         };
         journal.write_header(&first)?;
+        let _ = journal.usage();
         Ok(journal)
     }
 
@@ -467,12 +475,14 @@ impl Journal {
         state.failed.is_none() && (state.full || state.wanted || filling || state.closed.is_some())
     }
 
-    /// What the journal looks like from outside.
+    /// What the journal looks like from outside; while its file hangs, what it looked like before.
     #[must_use]
     pub fn usage(&self) -> JournalUse {
-        let state = self.state.lock();
+        let Some(state) = self.state.try_lock_for(PATIENCE) else {
+            return *self.seen.lock();
+        };
         let closed = if state.closed.is_some() { self.segment_len } else { 0 };
-        JournalUse {
+        let usage = JournalUse {
             size: 2 * self.segment_len,
             used: closed + state.active.used - RECORDS_OFFSET,
             epoch: state.active.header.epoch,
@@ -480,7 +490,9 @@ impl Journal {
             checkpoints: state.checkpoints,
             stalled: state.stalled,
             failed: state.failed,
-        }
+        };
+        *self.seen.lock() = usage;
+        usage
     }
 
     fn base(&self, index: u8) -> u64 {

@@ -2,7 +2,9 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
+use data_encoding::BASE64;
 use kmsfs::crypto::head::open_head;
 use kmsfs::crypto::{Key, file_keys, volume_keys};
 use kmsfs::format::head::RawHead;
@@ -12,11 +14,12 @@ use kmsfs::kms::{EncryptionContext, Kms};
 use kmsfs::volume::read_descriptor;
 use memchr::memmem;
 
+use crate::cloud::cloud;
 use crate::harness::Vault;
 use crate::holder::Holder;
 
 /// Bytes that only the volume holds, and what they are.
-struct Needle {
+pub struct Needle {
     what: String,
     bytes: Vec<u8>,
 }
@@ -27,7 +30,7 @@ fn needle(what: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Needle {
 }
 
 /// Which needles are in the memory of `process`, and where.
-fn found(process: i32, needles: &[Needle]) -> Vec<String> {
+pub fn found(process: i32, needles: &[Needle]) -> Vec<String> {
     let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
     let memory = File::open(format!("/proc/{process}/mem")).unwrap();
     let mut found = Vec::new();
@@ -57,11 +60,11 @@ fn found(process: i32, needles: &[Needle]) -> Vec<String> {
     found
 }
 
-/// Every key of the volume, by way of its key store.
-fn keys(vault: &Vault) -> Vec<Needle> {
-    let root = Root::File(format!("{}.root", vault.key_store().display()).into());
-    let store = LocalStore::open(&vault.key_store(), &root).unwrap();
-    let raw = read_descriptor(File::open(vault.backing()).unwrap()).unwrap();
+/// Every key of the volume in `backing`, by way of the key store or the emulator's store at `store`.
+pub fn keys(backing: &Path, store: &Path) -> Vec<Needle> {
+    let root = Root::File(format!("{}.root", store.display()).into());
+    let store = LocalStore::open(store, &root).unwrap();
+    let raw = read_descriptor(File::open(backing).unwrap()).unwrap();
     let volume = raw.descriptor.volume;
     let wrapped = raw.descriptor.volume_key().unwrap();
     let volume_key = store.decrypt(&wrapped, &EncryptionContext::volume_key(volume)).unwrap();
@@ -71,7 +74,7 @@ fn keys(vault: &Vault) -> Vec<Needle> {
     add("key of names", &of_volume.names);
     add("key of heads", &of_volume.headers);
     add("key of values", &of_volume.values);
-    for entry in fs::read_dir(vault.backing()).unwrap().flatten() {
+    for entry in fs::read_dir(backing).unwrap().flatten() {
         let name = entry.file_name();
         let Some(name) = RawName::parse(name.as_encoded_bytes()) else {
             continue;
@@ -87,8 +90,10 @@ fn keys(vault: &Vault) -> Vec<Needle> {
         add("data key", &data_key);
         add("key of content", &file_keys(&data_key, volume, name.node).content);
     }
-    let needles = keys.iter().map(|(what, key)| needle(what, *key.expose()));
-    needles.collect()
+    // As they are used, and as they come over the wire.
+    let text = |(what, key): &(String, Key)| needle(format!("text of {what}"), BASE64.encode(key.expose()));
+    let plain = |(what, key): &(String, Key)| needle(what, *key.expose());
+    keys.iter().map(plain).chain(keys.iter().map(text)).collect()
 }
 
 /// All of a volume that must not be seen, by the endings that make each of its texts different.
@@ -126,11 +131,24 @@ fn fill(vault: &Vault) {
 #[test]
 fn nothing_of_a_locked_volume_is_left_in_the_daemon() {
     let Some(mut vault) = Vault::new() else { return };
-    fill(&vault);
+    let store = vault.key_store();
+    assert_nothing_is_left(&mut vault, &store);
+}
+
+#[test]
+fn nothing_is_left_either_when_the_keys_came_over_the_wire() {
+    let Some((mut vault, emulator)) = cloud() else { return };
+    vault.mount();
+    assert_nothing_is_left(&mut vault, emulator.store());
+}
+
+/// That a lock takes everything out of the memory of the daemon of `vault`, which is mounted and empty.
+fn assert_nothing_is_left(vault: &mut Vault, store: &Path) {
+    fill(vault);
     // So that the heads, with the wrapped keys, are in their places.
     vault.umount();
     let texts = TEXTS.iter().map(|ending| needle(*ending, text(ending)));
-    let needles: Vec<Needle> = texts.chain(keys(&vault)).collect();
+    let needles: Vec<Needle> = texts.chain(keys(&vault.backing(), store)).collect();
     vault.mount();
     vault.sh("find . -type f -exec cat {} + > /dev/null");
     vault.sh("readlink link; getfattr -d *-short-name; ls -lR; cp *-short-name conspicuous-removed; rm *-removed");
@@ -139,8 +157,16 @@ fn nothing_of_a_locked_volume_is_left_in_the_daemon() {
 
     let daemon = vault.daemon().as_raw_nonzero().get();
     let before = found(daemon, &needles).join("\n");
-    // The search finds what is there: or it would prove nothing.
-    for what in ["-short-name", "-content ", "-renamed", "key of names", "key of content"] {
+    // The search finds what is there, of every kind: or it would prove nothing.
+    for what in [
+        "-short-name",
+        "-content ",
+        "-renamed",
+        "data key",
+        "key of names",
+        "key of heads",
+        "key of content",
+    ] {
         assert!(before.contains(what), "{what} is not found while unlocked:\n{before}");
     }
     vault.run(&["lock", vault.plain().to_str().unwrap()]);

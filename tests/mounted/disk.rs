@@ -1,4 +1,5 @@
-//! Small file systems of a test's own, to put a volume on: one that fills up, one that loses power.
+//! Small file systems of a test's own, to put a volume on: one that fills up, one that loses power, one
+//! that hangs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,6 +10,15 @@ use tempfile::TempDir;
 pub struct Disk {
     dir: TempDir,
     image: Option<PathBuf>,
+}
+
+/// A file system that hangs.
+pub struct Frozen(PathBuf);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        done("fsfreeze", &["--unfreeze", self.0.to_str().unwrap()]);
+    }
 }
 
 fn done(program: &str, arguments: &[&str]) -> bool {
@@ -81,6 +91,13 @@ impl Disk {
     /// The path of something on it.
     pub fn path(&self, name: &str) -> String {
         self.disk().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Has everything that would change it hang, until this is dropped.
+    pub fn freeze(&self) -> Frozen {
+        let disk = self.disk();
+        assert!(done("fsfreeze", &["--freeze", disk.to_str().unwrap()]));
+        Frozen(disk)
     }
 
     /// Makes an ext4 forget what is not durable, and fail from now on.

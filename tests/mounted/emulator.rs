@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::harness::{KMSFS, Vault};
@@ -66,6 +66,11 @@ impl Emulator {
             process.kill().unwrap();
             process.wait().unwrap();
         }
+    }
+
+    /// The file with its master keys.
+    pub fn store(&self) -> &Path {
+        &self.store
     }
 
     /// Its address as `--endpoint` takes it.

@@ -9,6 +9,7 @@
 //! - `cloud`: a volume whose master key is behind Alibaba Cloud's wire; `emulator` is the other end
 //! - `dark`: the key is withdrawn and the data goes dark, `dark_memory`: also in the daemon's memory; `holder` is a program
 //!   that uses the mount meanwhile
+//! - `hung`: the disk below hangs meanwhile
 //! - `withdrawn`: the same by way of Alibaba Cloud's wire, with every fault that the emulator can make
 //! - `ephemeral`: scratch space, and that nothing of it is left
 //! - `killed`: the daemon is killed at random moments; `ledger` knows what must be there then
@@ -38,6 +39,7 @@ mod ephemeral;
 mod full;
 mod harness;
 mod holder;
+mod hung;
 mod killed;
 mod ledger;
 mod limits;

@@ -132,3 +132,38 @@ fn a_kms_that_hangs_or_is_gone_is_served_through_for_the_grace_and_no_longer() {
     emulator.revive();
     assert_bright(&vault, &mut holder);
 }
+
+#[test]
+fn a_kms_that_answers_slowly_is_heard() {
+    let Some((mut vault, emulator)) = cloud() else { return };
+    vault.mount_with(&QUICK);
+    vault.sh("printf 'sixteen bytes... and more' > held; sync");
+    let mut holder = Holder::of(&vault.plain().join("held"));
+    emulator.faults(r#"{"latency_ms": 1500}"#);
+    let before = status(&vault)["revocation"]["last_contact"].clone();
+    eventually("a slow answer", || {
+        status(&vault)["revocation"]["last_contact"] != before
+    });
+    assert_eq!(
+        (holder.ask("read"), status(&vault)["revocation"]["trouble"].is_null()),
+        (SEEN.into(), true)
+    );
+    emulator.faults(r#"{"latency_ms": 1500, "deny": [{}]}"#);
+    assert_dark(&vault, &mut holder, "denied");
+    emulator.faults(r#"{"latency_ms": 1500}"#);
+    assert_bright(&vault, &mut holder);
+}
+
+#[test]
+fn a_key_that_is_disabled_for_a_second_makes_it_dark_for_as_long() {
+    let Some((mut vault, emulator, mut holder)) = held("1h") else {
+        return;
+    };
+    let endpoint = emulator.url();
+    vault.set("KMSFS_KMS", "alibaba");
+    vault.run(&["key", "disable", "alias/test", "--endpoint", &endpoint]);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(holder.ask("read"), REVOKED);
+    vault.run(&["key", "enable", "alias/test", "--endpoint", &endpoint]);
+    assert_bright(&vault, &mut holder);
+}

@@ -1,5 +1,7 @@
 //! Listings, look-ups that are counted, and directories that go away under somebody.
 
+use std::time::{Duration, Instant};
+
 use rustix::io::Errno;
 
 use super::bench::{Bench, caller, errno};
@@ -122,4 +124,38 @@ fn a_deep_tree_is_reached_when_its_directories_are_closed() {
         .unwrap();
     bench.fs.directories.lock().clear();
     assert_eq!(bench.text(at, "deep").unwrap(), "down");
+}
+
+/// Waits until `holds`.
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A lock that forgot the names waited for a listing, which waited for a directory in which the disk held somebody up.
+#[test]
+fn regression_names_are_forgotten_although_somebody_hangs_in_a_directory() {
+    let bench = Bench::new();
+    let (busy, free) = (bench.dir(ROOT, "busy"), bench.dir(ROOT, "free"));
+    bench.file(free, "name", "");
+    let fs = &bench.fs;
+    let (busy, free) = (fs.inode(busy).unwrap(), fs.inode(free).unwrap());
+    let handle = fs.open_directory(busy.ino).unwrap();
+    assert!(free.names().unwrap().read().is_some());
+    std::thread::scope(|threads| {
+        let hangs = busy.names().unwrap().write();
+        let lists = threads.spawn(|| fs.list(handle, 0, |_| false));
+        let listing = &fs.handles.directory(handle).unwrap().listing;
+        eventually("listing", || listing.try_lock().is_none());
+        let forgets = threads.spawn(|| fs.forget_names());
+        eventually("forgotten", || free.names().unwrap().read().is_none());
+        assert!(!forgets.is_finished(), "the busy directory was left out");
+        drop(hangs);
+        lists.join().unwrap().unwrap();
+        forgets.join().unwrap();
+        assert!(listing.lock().is_none());
+    });
 }

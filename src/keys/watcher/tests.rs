@@ -161,6 +161,24 @@ fn sleeping_through_the_grace_locks_before_anything_is_asked() {
 }
 
 #[test]
+fn a_time_of_day_that_jumps_locks_nothing_and_keeps_nothing_bright() {
+    let scene = Scene::new(Duration::from_secs(100));
+    let day = 24 * 3600;
+    scene.clock.jump(day);
+    scene.pass(30);
+    scene.await_checks(1);
+    assert_eq!(scene.door.locked(), None, "a day forward counts as silence");
+    scene.kms.fail(Some("ServiceUnavailableTemporary"));
+    scene.clock.jump(-2 * day);
+    for checks in 2..=4 {
+        scene.pass(30);
+        scene.await_checks(checks);
+    }
+    scene.pass(10);
+    assert!(matches!(scene.await_dark(), Reason::Silence(time, _) if time.as_secs() == 100));
+}
+
+#[test]
 fn a_refusal_that_somebody_else_meets_brings_the_check_forward() {
     let scene = Scene::new(Duration::from_secs(3600));
     scene.pass(2);
