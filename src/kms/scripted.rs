@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -57,11 +58,12 @@ impl ScriptedKms {
         self.changed.notify_all();
     }
 
-    /// Returns when `calls` calls wait at the gate.
+    /// Returns when `calls` calls wait at the gate. They come within a minute, or never.
     pub(crate) fn await_waiting(&self, calls: usize) {
         let mut script = self.script.lock();
         while script.waiting < calls {
-            self.changed.wait(&mut script);
+            let late = self.changed.wait_for(&mut script, Duration::from_secs(60)).timed_out();
+            assert!(!late, "{} of {calls} calls wait at the gate", script.waiting);
         }
     }
 

@@ -61,9 +61,10 @@ impl Bench {
         Self { directory, fs }
     }
 
-    /// One whose KMS the caller holds.
+    /// One whose KMS the caller holds. In memory, where inode numbers are in the order in which files are made: a disk that
+    /// other tests use too gives out those of removed files again.
     pub fn on(kms: &Arc<ScriptedKms>) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = in_memory();
         crate::volume::testing::create_on(directory.path(), Geometry::new(4096).unwrap(), kms);
         let fs = Fs::new(crate::volume::testing::open_on(directory.path(), kms, 0)).unwrap();
         let directory = Directory::Own(directory);
