@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::error::StoreError;
-use super::medium::StoredFile;
+use super::medium::{StoredFile, fill};
 use crate::format::Geometry;
 use crate::format::ids::random_bytes;
 use crate::format::journal::{Parts, RECORD_MAX, RECORDS_OFFSET, SEGMENT_HEADER_LEN, SegmentHeader};
@@ -123,10 +123,14 @@ impl Journal {
                 source,
             }
         };
-        if file.len().map_err(failed("measure"))? != 2 * segment_len {
+        let fresh = file.len().map_err(failed("measure"))? != 2 * segment_len;
+        if fresh {
             file.set_len(2 * segment_len).map_err(failed("size"))?;
         }
         file.allocate(0, 2 * segment_len).map_err(failed("reserve space for"))?;
+        if fresh {
+            fill(file.as_ref(), 2 * segment_len).map_err(failed("fill"))?;
+        }
         file.sync_all().map_err(failed("sync"))?;
         let first = SegmentHeader {
             index: 0,
