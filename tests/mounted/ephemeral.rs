@@ -55,7 +55,7 @@ fn again(vault: &mut Vault) {
 
 fn write(vault: &Vault) {
     vault.sh(&format!(
-        "mkdir -p d/{{1..20}}; for i in {{1..20}}; do echo '{SECRET}' >d/$i/fox; done; sync -f ."
+        "mkdir -p d/{{1..20}}; for i in {{1..20}}; do echo '{SECRET}' >d/$i/quickbrownfox; done; sync -f ."
     ));
     let mut file = File::create(vault.plain().join("large")).unwrap();
     file.write_all(SECRET.repeat(100_000).as_bytes()).unwrap();
@@ -76,11 +76,13 @@ fn scratch_space_hides_what_was_there_and_is_gone_without_a_trace() {
     assert_eq!(fs::read_dir(vault.plain()).unwrap().count(), 0);
     write(&vault);
     assert_eq!(
-        fs::read_to_string(vault.plain().join("d/7/fox")).unwrap().trim(),
+        fs::read_to_string(vault.plain().join("d/7/quickbrownfox"))
+            .unwrap()
+            .trim(),
         SECRET
     );
     assert!(!holds(&vault.backing(), SECRET), "it is stored in plain");
-    assert!(!holds(&vault.backing(), "fox"), "a name is stored in plain");
+    assert!(!holds(&vault.backing(), "quickbrownfox"), "a name is stored in plain");
     let status = vault.run(&["status", vault.plain().to_str().unwrap()]);
     assert!(status.contains("ephemeral"), "{status}");
     assert!(!vault.key_store().exists(), "a key store was made");
@@ -155,11 +157,11 @@ fn a_lock_destroys_it_for_good() {
     let plain = vault.plain();
     let place = plain.to_str().unwrap();
     vault.run(&["lock", place]);
-    assert!(fs::read(plain.join("d/7/fox")).is_err());
+    assert!(fs::read(plain.join("d/7/quickbrownfox")).is_err());
     let refused = vault.kmsfs(&["unlock", place]);
     assert_eq!(refused.status.code(), Some(13));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("destroyed"));
-    assert!(fs::read(plain.join("d/7/fox")).is_err());
+    assert!(fs::read(plain.join("d/7/quickbrownfox")).is_err());
     vault.umount();
     assert_eq!(everything(&vault.backing()), []);
 }
