@@ -160,8 +160,12 @@ impl fmt::Display for StoredPath {
     }
 }
 
-/// Writes zeros over the `len` bytes of a new journal. Space that is reserved and was never written costs a file system like ext4 a commit of
-/// its own journal with the first sync of each part: a quarter of the speed of small synchronous writes.
+/// Writes zeros over the `len` bytes of a new journal. Space that is reserved and was never written costs a file system
+/// like ext4 a commit of its own journal with the first sync of each part: a quarter of the speed of small synchronous
+/// writes.
+///
+/// # Errors
+/// Those of the medium.
 pub(super) fn fill(file: &dyn StoredFile, len: u64) -> io::Result<()> {
     let zeros = vec![0; 1 << 20];
     let mut offset = 0;
